@@ -1,0 +1,199 @@
+"""`check()`: the whole product as one call. The command line adds arguments, printing and the exit code."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from initlint.config import Config, Loaded, load, resolve
+from initlint.discovery import key_of
+from initlint.errors import Reason, Refusal
+from initlint.isolation import Limits, Progress, Reply, Worker
+from initlint.report import Report, Skipped, merge
+from initlint.sanitised import sanitised
+from initlint.serving import Request
+from initlint.text import safe
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Event", "analyse_here", "analyse_in_worker", "check", "check_paths"]
+
+Watch = Callable[[Progress], None]
+MODELS_PER_WORKER = 64  # then a fresh one: whatever libraries leak stays bounded
+SMALL = 1 << 20  # bytes below which BLAS threads cost more at their start than they save
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One model is done: its place in the list, its report (of a refused model: with it under `skipped`), its facts."""
+
+    index: int
+    report: Report
+    facts: bytes = b""
+
+
+def check(
+    model: "str | os.PathLike[str] | bytes | onnx.ModelProto | Any",
+    *,
+    config: Config | str | os.PathLike[str] | None = None,
+    isolation: Literal["process", "none"] = "process",
+    **settings: Any,
+) -> Report:
+    """Lint one model and return its report.
+
+    `model` is a path, the bytes of a model file, an `onnx.ModelProto` or an `onnx_ir.Model`. `config` is a settings file
+    or a `Config`; without it the defaults hold, whatever files lie about. `settings` are those of `Config`:
+    `check(path, phase="init", target="float16", rules={"IL201": {"max_gain": 512}})`.
+
+    A path is analysed in a process of its own unless `isolation` is "none"; a model in memory always in this one. Raises
+    Refusal, with a reason, where the model cannot be analysed.
+    """
+    loaded = _settings(config, settings)
+    if isinstance(model, str | os.PathLike) and isolation == "process" and os.name != "nt":
+        reply = analyse_in_worker(os.fspath(model), loaded)
+        from initlint.facts import Facts  # noqa: PLC0415 - the command line decodes no facts
+
+        return _isolated(Report.from_json(reply.report)).with_facts(Facts.deserialize(reply.facts))
+    return analyse_here(model, loaded)
+
+
+def analyse_here(source: Any, loaded: Loaded, watch: Watch | None = None) -> Report:
+    """Analyse in this process."""
+    from initlint.analysis import Settings, analyse  # noqa: PLC0415 - imports numpy and onnx
+
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    key = loaded.config.name or (key_of(path, loaded.root) if path is not None else "<memory>")
+    report = analyse(source, Settings(config=loaded.config, key=key, watch=watch))
+    return sanitised(report).with_facts(report.facts)
+
+
+def analyse_in_worker(path: str, loaded: Loaded, worker: Worker | None = None, watch: Watch | None = None) -> Reply:
+    """Analyse in a worker: the one given, or one of its own for this model alone."""
+    request = msgspec.json.encode(Request(os.fsencode(path), os.fsencode(loaded.root), loaded.config))
+    limits = Limits(loaded.config.timeout, loaded.config.memory)
+    if worker is not None:
+        return worker.run(request, limits, watch)
+    with _worker_for([path], loaded.config) as own:
+        return own.run(request, limits, watch)
+
+
+def check_paths(
+    paths: Sequence[str], loaded: Loaded, watch: Callable[[int, Progress], None] | None = None
+) -> Iterator[Event]:
+    """Analyse models in `jobs` workers; events come in the order of the paths. A refused model is an event like any."""
+    _check_rule_settings(loaded)
+    jobs = min(loaded.config.jobs, len(paths))
+    if jobs <= 1:
+        yield from _serve(enumerate(paths), paths, loaded, watch)
+        return
+    from initlint.parallel import in_threads  # noqa: PLC0415 - one model needs no threads
+
+    running: list[Worker] = []
+    try:
+        yield from in_threads(
+            jobs, len(paths), lambda indices: _serve(((i, paths[i]) for i in indices), paths, loaded, watch, running)
+        )
+    finally:
+        for worker in running:
+            worker.kill()
+
+
+def _check_rule_settings(loaded: Loaded) -> None:
+    """Refuse a setting of a rule that does not exist, with the line it stands on, before any model is opened."""
+    config = loaded.config
+    if not (config.rules or config.select or config.ignore):
+        return
+    from initlint.rulefile import built_in  # noqa: PLC0415 - most runs set nothing of a rule
+    from initlint.rulefile import load as load_rules  # noqa: PLC0415
+    from initlint.rules import Settings, check_settings  # noqa: PLC0415
+
+    rules = load_rules([built_in(), *(Path(folder) for folder in config.rule_dirs)])
+    check_settings(rules, Settings(config.select, config.ignore))
+    for code, values in config.rules.items():
+        for name in [None, *values]:
+            part = {} if name is None else {name: values[name]}
+            try:
+                check_settings(rules, Settings(overrides={code: part}))
+            except Refusal as refusal:
+                place = loaded.place("rules", code, *([] if name is None else [name]))
+                raise Refusal(refusal.reason, f"{place}: {refusal.message}" if place else refusal.message) from None
+
+
+def _serve(
+    items: Iterable[tuple[int, str]],
+    paths: Sequence[str],
+    loaded: Loaded,
+    watch: Callable[[int, Progress], None] | None,
+    running: list[Worker] | None = None,
+) -> Iterator[Event]:
+    """One worker's share of the models, one after another; a worker that died is replaced."""
+    worker: Worker | None = None
+    served = 0
+    try:
+        for index, path in items:
+            if worker is None or not worker.alive or served >= MODELS_PER_WORKER:
+                if worker is not None:
+                    worker.close()
+                worker, served = _worker_for(paths, loaded.config), 0
+                if running is not None:
+                    running.append(worker)
+            served += 1
+            yield _event(index, path, loaded, worker, None if watch is None else _bound(watch, index))
+    finally:
+        if worker is not None:
+            worker.close()
+
+
+def _bound(watch: Callable[[int, Progress], None], index: int) -> Watch:
+    return lambda progress: watch(index, progress)
+
+
+def _event(index: int, path: str, loaded: Loaded, worker: Worker, watch: Watch | None) -> Event:
+    try:
+        reply = analyse_in_worker(path, loaded, worker, watch)
+    except Refusal as refusal:
+        if refusal.reason in {Reason.CONFIG, Reason.RULE_FILE, Reason.USAGE}:
+            raise  # not this model's fault: it holds for every other one, too
+        key = loaded.config.name or key_of(path, loaded.root)
+        skipped = Skipped(safe(key), safe(path, 1000), str(refusal.reason), safe(refusal.message, 1000))
+        return Event(index, Report(skipped=(skipped,)))
+    return Event(index, _isolated(Report.from_json(reply.report)), reply.facts)
+
+
+def _isolated(report: Report) -> Report:
+    """Say in the report that a worker process made it."""
+    models = tuple(msgspec.structs.replace(model, isolation="process") for model in report.models)
+    return msgspec.structs.replace(report, models=models, run=msgspec.structs.replace(report.run, isolation="process"))
+
+
+def _worker_for(paths: Sequence[str], config: Config) -> Worker:
+    """A worker with as many BLAS threads as its share of the cores; one for small models."""
+    cores = os.cpu_count() or 1
+    large = any(_size(path) > SMALL for path in paths[:1000])
+    return Worker(config.memory, threads=max(1, cores // min(config.jobs, len(paths))) if large else 1)
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def _settings(config: Config | str | os.PathLike[str] | None, settings: dict[str, Any]) -> Loaded:
+    known = set(Config.__struct_fields__)
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"check() has no setting {name!r}; it has {', '.join(sorted(known))}")
+    loaded = load(Path(config)) if isinstance(config, str | os.PathLike) else Loaded(config or Config())
+    given = {name: (value, "check()") for name, value in settings.items()}
+    return resolve(given, base=loaded)
+
+
+def combined(events: Iterable[Event]) -> Report:
+    """One report of all models."""
+    return merge([event.report for event in events])

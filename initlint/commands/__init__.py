@@ -1,0 +1,1 @@
+"""The commands of the command line, one module each. They and `cli.py` are all that prints."""

@@ -1,0 +1,135 @@
+"""Facts of one model as SQLite tables: filled once, then read by rules, by `initlint query` and by users' own tools."""
+
+import math
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from initlint.errors import Reason, Refusal
+from initlint.tables import TABLES, Table
+
+__all__ = ["Facts", "Row", "build", "empty"]
+
+Value: TypeAlias = "str | int | float | None"
+Row: TypeAlias = Mapping[str, object]
+
+STRICT_FROM = (3, 37, 0)
+LARGEST_INTEGER = 2**63
+STEPS = 20_000  # virtual machine instructions between two looks at the budget
+MOST_CALLS = 200_000  # looks after which a query is stopped
+
+
+class Facts:
+    """An open database of fact tables."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        connection.row_factory = sqlite3.Row
+        _register(connection)
+
+    def query(self, sql: str, parameters: Mapping[str, Value] | Sequence[Value] = ()) -> list[dict[str, Value]]:
+        """Rows of a SELECT as dictionaries. Raises Refusal (usage) for SQL that is wrong, writes, or does not end."""
+        calls = 0
+
+        def look() -> int:
+            nonlocal calls
+            calls += 1
+            return int(calls > MOST_CALLS)
+
+        self.connection.set_progress_handler(look, STEPS)
+        self.connection.set_authorizer(_read_only)
+        try:
+            return [dict(row) for row in self.connection.execute(sql, parameters)]
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise Refusal(Reason.USAGE, f"the query failed: {error}") from error
+        finally:
+            self.connection.set_authorizer(None)
+            self.connection.set_progress_handler(None, 0)
+
+    def serialize(self) -> bytes:
+        """The whole database as the bytes of an SQLite file."""
+        return self.connection.serialize()
+
+    @classmethod
+    def deserialize(cls, payload: bytes) -> "Facts":
+        """Facts from the bytes of an SQLite file."""
+        connection = sqlite3.connect(":memory:")
+        connection.deserialize(payload)
+        return cls(connection)
+
+
+def empty() -> Facts:
+    """Tables without rows: what rules are compiled against."""
+    connection = sqlite3.connect(":memory:")
+    for table in TABLES.values():
+        connection.execute(_create(table))
+    return Facts(connection)
+
+
+def build(rows: Mapping[str, Iterable[Row]]) -> Facts:
+    """Fill the tables. A column that a row leaves out is NULL; an unknown column or a NaN is a programming error."""
+    facts = empty()
+    for name, items in rows.items():
+        table = TABLES[name]
+        names = [column.name for column in table.columns]
+        known = table.names()
+        records = []
+        for item in items:
+            unknown = set(item) - known
+            if unknown:
+                raise KeyError(f"table {name} has no column {', '.join(sorted(unknown))}")
+            records.append([_value(item.get(column), name, column) for column in names])
+        marks = ", ".join("?" for _ in names)
+        facts.connection.executemany(f"INSERT INTO {name} VALUES ({marks})", records)  # noqa: S608 - our own names
+    facts.connection.commit()
+    return facts
+
+
+def _create(table: Table) -> str:
+    columns = ", ".join(f'"{column.name}" {column.kind}' for column in table.columns)
+    strict = " STRICT" if sqlite3.sqlite_version_info >= STRICT_FROM else ""
+    return f"CREATE TABLE {table.name} ({columns}){strict}"
+
+
+def _value(value: object, table: str, column: str) -> Value:
+    """A Python value as SQLite takes it."""
+    if value is None or isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        return value if -LARGEST_INTEGER <= value < LARGEST_INTEGER else float(value)
+    number = float(value)  # type: ignore[arg-type]
+    if math.isnan(number):
+        raise ValueError(f"{table}.{column} is NaN")
+    return number
+
+
+def _register(connection: sqlite3.Connection) -> None:
+    connection.create_function("log2", 1, _log2, deterministic=True)
+    connection.create_function("ratio", 2, _ratio, deterministic=True)
+
+
+def _log2(value: object) -> float | None:
+    """log2, NULL where there is none."""
+    return math.log2(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def _ratio(above: object, below: object) -> float | None:
+    """Quotient in floating point, NULL where it is undefined."""
+    if not isinstance(above, int | float) or not isinstance(below, int | float) or below == 0:
+        return None
+    return above / below
+
+
+READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, 33})  # 33: SQLITE_RECURSIVE
+FORBIDDEN = frozenset({"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "randomblob", "zeroblob"})
+
+
+def _read_only(action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None) -> int:
+    """SQLite's authorizer: reading and calling harmless functions, nothing else."""
+    if action not in READING:
+        return sqlite3.SQLITE_DENY
+    if action == sqlite3.SQLITE_FUNCTION and (second or first or "").lower() in FORBIDDEN:
+        return sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK

@@ -1,0 +1,156 @@
+"""What several formats say in the same words: order, places, numbers, blame, verdicts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from initlint.report import Blamed, Finding, ModelRecord, Report
+
+__all__ = [
+    "MORE", "ORDER", "Positions", "blame", "count", "headline", "number", "of_model", "place", "positions", "shown", "state", "suppression", "verdict",
+    "worst_first",
+]  # fmt: skip
+
+Positions: TypeAlias = Mapping[tuple[str, str], int]
+ORDER = {"error": 0, "warning": 1, "note": 2}
+MORE = "initlint explain"
+EQUAL = 1.5  # shares within this factor of each other are called equal
+MOST_OF_IT = 0.6  # of the log gain, for equal layers to be named as one stretch
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings that count before those that do not, then by severity, model, code and place on the way."""
+    return sorted(
+        findings,
+        key=lambda item: (
+            not item.counts, ORDER[item.severity], item.model, item.code, item.depth or 0.0, item.place, item.ordinal
+        ),
+    )  # fmt: skip
+
+
+def shown(report: Report, *, verbose: bool) -> list[Finding]:
+    """Worst first, without those folded under another unless `verbose`."""
+    return worst_first(finding for finding in report.findings if verbose or finding.folded_under is None)
+
+
+def of_model(report: Report, model: str) -> list[Finding]:
+    """A model's findings, worst first, folded ones left out."""
+    return worst_first(item for item in report.findings if item.model == model and item.folded_under is None)
+
+
+def place(finding: Finding) -> str:
+    """Where: the layer with its operator and node, the tensor, the weight."""
+    if finding.over == "model" or finding.place == finding.model:
+        return "the model"
+    parts = [part for part in (finding.op, finding.node if finding.node != finding.place else None) if part]
+    return f"{finding.place} ({' '.join(parts)})" if parts else finding.place
+
+
+def state(finding: Finding) -> str | None:
+    """Why a finding does not count, in one word."""
+    if finding.waived is not None:
+        return "waived"
+    if finding.baselined:
+        return "baseline"
+    return "folded" if finding.folded_under is not None else None
+
+
+def suppression(finding: Finding) -> str | None:
+    """The same in a sentence."""
+    words = {
+        "waived": f"waived: {finding.waived}",
+        "baseline": "in the baseline",
+        "folded": f"explained by {finding.folded_under}",
+    }
+    return words.get(state(finding) or "")
+
+
+def number(value: object) -> str:
+    """A figure as a person reads it: three digits, thousands as k, M, G."""
+    if value is None:
+        return "unknown"
+    if not isinstance(value, int | float):
+        return str(value)
+    if value == int(value) and abs(value) < 10_000:
+        return str(int(value))
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if size <= abs(value) < 1e12:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def count(amount: float, word: str) -> str:
+    """`1 layer`, `20 layers`."""
+    return f"{number(amount)} {word}" if amount == 1 else f"{number(amount)} {word}s"
+
+
+def positions(report: Report) -> Positions:
+    """Where each layer stands on the way from the input."""
+    found: dict[tuple[str, str], int] = {}
+    for index, layer in enumerate(report.layers):
+        found.setdefault((str(layer.get("model")), str(layer.get("name"))), index)
+    return found
+
+
+def blame(finding: Finding, where: Positions, most: int = 3) -> list[str]:
+    """Lines that name the layers behind a broken signal, with the std each has and should have.
+
+    Layers whose shares are nearly equal are named as the stretch they form on the way.
+    """
+    blamed = finding.blamed
+    equal = _equal(blamed)
+    lines = []
+    if len(equal) > 2:
+        along = sorted(equal, key=lambda item: where.get((finding.model, item.layer), 0))
+        who = f"{along[0].layer}..{along[-1].layer} equally ({len(equal)} layers, {sum(item.share for item in equal):.0%})"
+        lines.append(f"{who}: {_weights(equal[0])}")
+        blamed = blamed[len(equal) :]
+        most = 0
+    lines += [f"{item.layer} {item.share:.0%}: {_weights(item)}" for item in blamed[:most]]
+    if len(blamed) > most:
+        lines.append(f"and {count(len(blamed) - most, 'more layer')}")
+    return lines
+
+
+def _equal(blamed: Sequence[Blamed]) -> Sequence[Blamed]:
+    """The layers at the head of the list whose shares are within a factor of each other; none where one stands out."""
+    equal = [item for item in blamed if item.share * EQUAL >= blamed[0].share]
+    return equal if sum(item.share for item in equal) >= MOST_OF_IT else ()
+
+
+def _weights(item: Blamed) -> str:
+    if item.std is None:
+        return f"its step is a factor of {2.0 ** max(-200.0, min(200.0, item.log2_gain)):.3g}"
+    words = f"std {item.std:.3g}"
+    if item.target_std is not None:
+        rule = f"{item.target_rule}, " if item.target_rule else ""
+        fan = f" ({rule}fan_in {item.fan_in:.0f})" if item.fan_in is not None else ""
+        words += f", wants {item.target_std:.3g}{fan}"
+    return f"{words}; looks like {item.looks_like}" if item.looks_like else words
+
+
+def headline(model: ModelRecord) -> str:
+    """What a model is, in one line."""
+    parts = []
+    if model.layers is not None:
+        parts.append(count(model.layers, "layer"))
+    if model.parameters is not None:
+        parts.append(count(model.parameters, "parameter"))
+    if model.opset is not None:
+        parts.append(f"opset {model.opset}")
+    if model.phase is not None:
+        parts.append(f"phase {model.phase}" + (" (assumed)" if model.phase_detected == "undecided" else ""))
+    if model.coverage is not None:
+        parts.append(f"signal known for {_share(model.coverage)}")
+    return " . ".join(parts)
+
+
+def _share(value: float) -> str:
+    return f"{int(value * 1000) / 10:g} %"  # cut, not rounded: 99.97 % is not 100 %
+
+
+def verdict(report: Report, model: str) -> str:
+    """`error`, `warning`, `note` or `ok`: the worst finding of a model that counts; `refused` where it was not read."""
+    if any(item.model == model for item in report.skipped):
+        return "refused"
+    worst = min((ORDER[item.severity] for item in report.findings if item.model == model and item.counts), default=3)
+    return ("error", "warning", "note", "ok")[worst]

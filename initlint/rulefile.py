@@ -1,0 +1,207 @@
+"""Rule files: one TOML file is one rule, its condition SQL over the fact tables; compiled and checked when loaded."""
+
+import difflib
+import re
+import sqlite3
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from initlint.errors import Reason, Refusal
+from initlint.facts import Facts, empty
+from initlint.tables import TABLES
+
+__all__ = ["Example", "Level", "Rule", "Text", "built_in", "load", "parameters_for", "render"]
+
+Severity = Literal["error", "warning", "note"]
+Verdict = Literal["fail", "pass", "n/a", "unknown"]
+Scalar = str | int | float | None
+PHASES = ("init", "trained")
+
+
+class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A severity that holds where `when` does; the first that matches wins."""
+
+    severity: Severity
+    when: str
+
+
+class Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rule's words. `title`, `message` and `fix` are templates over the row's columns and the parameters."""
+
+    title: str
+    message: str
+    what: str
+    why: str
+    fix: str
+    limits: str
+    references: tuple[str, ...]
+
+
+class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row and the verdict the rule must give on it."""
+
+    verdict: Verdict
+    row: dict[str, Scalar]
+    severity: Severity | None = None
+    params: dict[str, Scalar] = {}
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One rule as its file has it."""
+
+    code: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2,8}[0-9]{3,4}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]+$")]
+    severity: Severity
+    confidence: Literal["high", "medium", "low"]
+    since: str
+    over: Literal["model", "layer", "tensor", "weight", "waiver"]
+    when: str
+    text: Text
+    given: str = "1"
+    report: Literal["first", "all"] = "all"
+    supersedes: tuple[str, ...] = ()
+    exit: Literal[2] | None = None
+    grows: bool | None = None  # whether layers on the way are blamed for growth (true) or loss (false)
+    level: tuple[Level, ...] = ()
+    params: dict[str, Any] = {}
+    example: tuple[Example, ...] = ()
+    path: str = ""
+
+
+def built_in() -> Path:
+    """Folder of the rules that come with initlint: beside the package in a checkout, inside it once installed."""
+    package = Path(__file__).resolve().parent
+    inside = package / "rules"
+    return inside if inside.is_dir() else package.parent / "rules"
+
+
+def load(folders: Iterable[Path]) -> tuple[Rule, ...]:
+    """All rules of the folders by code. Raises Refusal (rule-file) with the file, the key and what is wrong."""
+    found: dict[str, Rule] = {}
+    facts = empty()
+    for folder in folders:
+        if not folder.is_dir():
+            raise Refusal(Reason.RULE_FILE, f"{folder}: no folder of rules")
+        for path in sorted(folder.glob("*.toml")):
+            rule = read(path)
+            if rule.code in found:
+                raise Refusal(Reason.RULE_FILE, f"{path}: {rule.code} is defined in {found[rule.code].path} already")
+            check(rule, facts)
+            found[rule.code] = rule
+    return tuple(found[code] for code in sorted(found))
+
+
+def read(path: Path) -> Rule:
+    """One rule file, decoded and not yet compiled."""
+    try:
+        rule = msgspec.toml.decode(path.read_bytes(), type=Rule)
+    except (msgspec.MsgspecError, OSError, UnicodeDecodeError, ValueError) as error:
+        raise Refusal(Reason.RULE_FILE, f"{path}: {error}") from error
+    if rule.code != path.stem:
+        raise Refusal(Reason.RULE_FILE, f"{path}: holds {rule.code}; a rule's file is named after its code")
+    return msgspec.structs.replace(rule, path=str(path))
+
+
+def parameters_for(rule: Rule, phase: str | None, overrides: Mapping[str, Any] | None = None) -> dict[str, Scalar]:
+    """Parameters in force: the rule's, those of the phase over them, the user's over all."""
+    flat = {key: value for key, value in rule.params.items() if key not in PHASES}
+    flat |= (
+        rule.params.get(phase if phase in PHASES else "trained", {}) if any(p in rule.params for p in PHASES) else {}
+    )
+    own = {key: value for key, value in (overrides or {}).items() if key != "severity"}
+    unknown = sorted(set(own) - set(flat))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], list(flat), 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(flat) or 'none'}"
+        raise Refusal(Reason.CONFIG, f"rule {rule.code} has no parameter {unknown[0]}{hint}")
+    return flat | own
+
+
+def check(rule: Rule, facts: Facts) -> None:
+    """Compile every condition and template against the schema; close the traps of SQLite's leniency."""
+    for key, sql in _conditions(rule):
+        _check_sql(rule, key, sql, facts)
+    if re.search(r"\bknown\b", rule.given):
+        raise _wrong(rule, "given", "must not say `known`: what is not known is unknown, not out of scope")
+    names = TABLES[rule.over].names() | set(parameters_for(rule, "init")) | {"code"}
+    for key in ("title", "message", "fix"):
+        for field in fields_of(getattr(rule.text, key), rule, key):
+            if field not in names:
+                raise _wrong(rule, f"text.{key}", f"has no column or parameter {field!r}{_nearest(field, names)}")
+    for index, example in enumerate(rule.example):
+        for column in example.row:
+            if column not in TABLES[rule.over].names():
+                raise _wrong(rule, f"example[{index}]", f"has no column {column!r}{_nearest(column, names)}")
+
+
+def _conditions(rule: Rule) -> list[tuple[str, str]]:
+    return [
+        ("given", rule.given),
+        ("when", rule.when),
+        *((f"level[{index}].when", level.when) for index, level in enumerate(rule.level)),
+    ]
+
+
+def _check_sql(rule: Rule, key: str, sql: str, facts: Facts) -> None:
+    bare = re.sub(r"'(?:[^']|'')*'", "''", sql)
+    if '"' in bare or "`" in bare or "[" in bare:
+        raise _wrong(rule, key, "quotes a name: SQLite turns a misspelt quoted name into text")
+    if ";" in bare or "--" in bare or "/*" in bare:
+        raise _wrong(rule, key, "holds more than one expression")
+    texts = {column.name for column in TABLES[rule.over].columns if column.kind == "TEXT"}
+    for name, _, number in re.findall(r"\b([a-z_][a-z_0-9]*)\s*(=|<>|!=|<=|>=|<|>|IS)\s*(-?\d)", bare):
+        if name in texts:
+            raise _wrong(rule, key, f"compares the text column {name} with a number ({number})")
+    try:
+        facts.connection.execute(
+            f"SELECT ({sql}) FROM {rule.over} LIMIT 0",  # noqa: S608 - compiled under a read-only authorizer below
+            parameters_for(rule, "init"),
+        )
+    except sqlite3.Error as error:
+        message = str(error)
+        missing = re.search(r"no such column: (\S+)", message)
+        hint = _nearest(missing.group(1), TABLES[rule.over].names()) if missing else ""
+        raise _wrong(rule, key, f"{message}{hint}") from error
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(names), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _wrong(rule: Rule, key: str, message: str) -> Refusal:
+    return Refusal(Reason.RULE_FILE, f"{rule.path or rule.code}: {key}: {message}")
+
+
+def fields_of(template: str, rule: Rule, key: str) -> Sequence[str]:
+    """Names in a template of `{column:spec}`. Raises Refusal for anything a template may not hold."""
+    found = []
+    try:
+        for _, field, _, conversion in string.Formatter().parse(template):
+            if field is None:
+                continue
+            if conversion or not re.fullmatch(r"[a-z_][a-z_0-9]*", field):
+                raise _wrong(rule, f"text.{key}", f"{{{field}}} is not {{column:spec}}")
+            found.append(field)
+    except ValueError as error:
+        raise _wrong(rule, f"text.{key}", str(error)) from error
+    return found
+
+
+def render(template: str, values: Mapping[str, Scalar]) -> str:
+    """A template filled in; what is NULL reads `unknown`."""
+    out = []
+    for literal, field, spec, _ in string.Formatter().parse(template):
+        out.append(literal)
+        if field is None:
+            continue
+        value = values.get(field)
+        try:
+            out.append("unknown" if value is None else format(value, spec or ""))
+        except ValueError:
+            out.append(str(value))
+    return "".join(out)

@@ -1,0 +1,50 @@
+"""What a worker does with one request: analyse in this process, and turn whatever happens into frames."""
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from initlint.config import Config, Loaded
+from initlint.errors import Reason, Refusal
+from initlint.text import one_line
+
+__all__ = ["Request", "serve"]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One model to analyse. Paths are bytes: a file name need not be text."""
+
+    path: bytes
+    root: bytes
+    config: Config
+
+
+def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:
+    """Answer one request with progress, then the facts and the report, or a refusal."""
+    try:
+        from initlint.checking import analyse_here  # noqa: PLC0415 - a fault while importing becomes an answer, too
+
+        asked = msgspec.json.decode(request, type=Request)
+        loaded = Loaded(asked.config, {}, Path(os.fsdecode(asked.root)))
+        report = analyse_here(os.fsdecode(asked.path), loaded, lambda step: send(b"P", msgspec.json.encode(step)))
+        send(b"F", report.facts.serialize())
+        send(b"R", report.to_json())
+    except Refusal as refusal:
+        _refuse(send, refusal.reason, refusal.message)
+    except MemoryError:
+        _refuse(send, Reason.MEMORY, "the analysis ran out of memory; --memory allows more")
+    except RecursionError:
+        _refuse(send, Reason.TOO_DEEP, "the model nests too deep")
+    except Exception as error:  # noqa: BLE001 - a fault of ours is a reason code for this model, not the worker's end
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(frame.filename)}:{frame.lineno}"  # noqa: PTH119 - text only
+        if os.environ.get("INITLINT_DEBUG"):
+            traceback.print_exception(error)
+        _refuse(send, Reason.CRASH, f"fault in initlint itself: {type(error).__name__} at {place}: {one_line(error)}")
+
+
+def _refuse(send: Callable[[bytes, bytes], None], reason: Reason, message: str) -> None:
+    send(b"E", msgspec.json.encode({"reason": str(reason), "message": message.encode(errors="replace").decode()}))

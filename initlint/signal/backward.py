@@ -1,0 +1,146 @@
+"""The gradient of every tensor, by walking one evaluation backwards on its draws.
+
+The scalar differentiated is `sum(c * y)` over the float outputs y with c ~ N(0, 1) independent of everything, so a
+gradient's mean square is the mean squared row norm of the Jacobian (Glorot & Bengio 2010, eq. 6 in expectation over c).
+A tensor whose gradient has a part that is not known has no gradient: it is left out, never reported too small.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from initlint.errors import Refusal
+from initlint.graph import Model
+from initlint.inputs import draw, generator_for
+from initlint.operators.table import Array, NotComputed, Run
+from initlint.signal import gradients_weighted as _rules  # registers them
+from initlint.signal.evaluate import Evaluation, Step
+from initlint.signal.gradients import GRADIENTS
+from initlint.signal.propagate import Assumptions, Propagation
+
+__all__ = ["Backward", "backpropagate"]
+
+TAPE_ELEMENTS = 1 << 25  # all activations of all draws that are held at once
+MOST_DRAWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """Standard deviation of the gradient by tensor, and why it is missing where it is."""
+
+    gradient_std: Mapping[str, float]
+    draws: int
+    reason: str | None = None
+
+
+def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) -> Backward:
+    """Gradient std of every float tensor on the way to an output, on as many draws as memory allows (at least two)."""
+    per_draw = sum(int(np.prod(shape)) for shape in forward.shapes.values())
+    draws = int(min(MOST_DRAWS, forward.draws, TAPE_ELEMENTS // max(per_draw, 1)))
+    if draws < 2:
+        return Backward({}, 0, "the activations are too large to be kept")
+    run = Run(
+        draws=draws,
+        float_type=np.float64 if forward.float_type == "float64" else np.float32,
+        max_work=8 * draws * forward.work + 1e10,
+        generator=generator_for(model, assumptions.seed + 1),
+    )
+    evaluation = Evaluation(model, run, assumptions.operators, statistics=False, keep=True)
+    for item in forward.inputs:
+        values = draw(item, run.generator, draws, run.float_type)
+        if values is None:
+            evaluation.lose(item.name, "not drawn", dtype=item.dtype, depends=True)
+        else:
+            evaluation.feed(item, values)
+    with np.errstate(all="ignore"):
+        evaluation.walk(model.graph)
+        found = _reverse(model, evaluation, run)
+    return Backward(found, draws)
+
+
+def _reverse(model: Model, evaluation: Evaluation, run: Run) -> dict[str, float]:
+    gradients: dict[str, Array] = {}
+    incomplete: set[str] = set()
+    for info in model.graph.outputs:
+        value = evaluation.known(info.name)
+        if value is None:
+            incomplete.add(info.name)
+        elif not value.constant and value.values.dtype.kind == "f":
+            gradients[info.name] = run.generator.standard_normal(value.values.shape).astype(run.float_type)
+    stds: dict[str, float] = {}
+    for step in reversed(evaluation.tape):
+        _back(step, run, gradients, incomplete, stds, evaluation)
+    for name, arrived in gradients.items():
+        if name not in incomplete:
+            stds[name] = _rms(arrived)
+    return stds
+
+
+def _back(
+    step: Step,
+    run: Run,
+    gradients: dict[str, Array],
+    incomplete: set[str],
+    stds: dict[str, float],
+    evaluation: Evaluation,
+) -> None:
+    arriving = [gradients.pop(name, None) for name in step.outputs]
+    if any(name in incomplete for name in step.outputs):
+        incomplete.update(name for name in step.inputs if name)
+        return
+    for name, value in zip(step.outputs, arriving, strict=True):
+        if value is not None:
+            stds[name] = _rms(value)
+    if all(value is None for value in arriving):
+        return
+    inputs = [evaluation.known(name) for name in step.inputs]
+    outputs = [evaluation.known(name) for name in step.outputs]
+    wanted = [
+        index
+        for index, item in enumerate(inputs)
+        if item is not None and not item.constant and item.values.dtype.kind == "f"
+    ]
+    if not wanted:
+        return
+    shaped = [
+        value if value is not None else np.zeros_like(item.values) if item is not None else None
+        for value, item in zip(arriving, outputs, strict=True)
+    ]
+    results = _apply(step, run, inputs, outputs, shaped)
+    if results is None:
+        incomplete.update(step.inputs[index] for index in wanted)
+        return
+    for index in wanted:
+        name = step.inputs[index]
+        value = results[index] if index < len(results) else None
+        if value is None:
+            incomplete.add(name)
+        elif name in gradients:
+            gradients[name] = gradients[name] + value
+        else:
+            gradients[name] = value
+
+
+def _apply(
+    step: Step, run: Run, inputs: Sequence[object], outputs: Sequence[object], arriving: Sequence[Array | None]
+) -> tuple[Array | None, ...] | None:
+    rule = GRADIENTS.get(step.node.kind)
+    if rule is None:
+        return None
+    values = [getattr(item, "values", None) for item in outputs]
+    node = step.node
+    if len(step.outputs) != len(node.outputs):
+        node = replace(node, outputs=tuple(step.outputs))
+    try:
+        return rule(node, run, inputs, values, arriving)
+    except (NotComputed, Refusal, ValueError, IndexError, TypeError, KeyError):
+        return None
+
+
+def _rms(value: Array) -> float:
+    flat = value.reshape(-1).astype(np.float64)
+    return float(np.sqrt(np.dot(flat, flat) / max(flat.size, 1)))
+
+
+_ = _rules

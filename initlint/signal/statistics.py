@@ -1,0 +1,199 @@
+"""What the draws of one tensor say about its signal: moments, the part that depends on the input, extremes, dead units."""
+
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+import numpy.typing as npt
+
+from initlint.operators.table import Array
+
+__all__ = ["Signal", "measure"]
+
+BLOCK = 1 << 18  # elements worked on at a time: stays in the cache of one core
+DEAD = 0.01  # a unit active with a probability below this is dead (SageMaker Debugger's dead_relu rule)
+NEAR = 0.015  # share of an activation's range from an asymptote within which a value counts as saturated
+ONE_HOT = 0.99  # largest probability of a row from which a softmax is one-hot
+SPREAD = 1.3  # stated errors are widened by this: measured on the development networks (docs/accuracy.md)
+UNIFORM = 1.1  # a row is uniform while its largest probability is below this times 1/n
+
+# Range and asymptotes of the activations that saturate: (lower, upper); nearness is counted at both ends.
+ASYMPTOTES = {
+    "Tanh": (-1.0, 1.0),
+    "Sigmoid": (0.0, 1.0),
+    "HardSigmoid": (0.0, 1.0),
+    "Softsign": (-1.0, 1.0),
+}
+RECTIFIERS = frozenset({"Relu", "ThresholdedRelu"})
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One tensor's distribution over inputs, positions and channels, in the tensor's own units.
+
+    `std` is the total standard deviation; `signal_std` is `sqrt(mean over elements of the variance over input draws)`, the
+    part that depends on the input. Shares are of elements (`dead_fraction`: of units). Moments are over finite values.
+    None: does not apply.
+    """
+
+    elements: int
+    draws: int
+    mean: float
+    std: float
+    signal_std: float
+    absmax: float
+    zero_fraction: float
+    nan_fraction: float
+    inf_fraction: float
+    dead_fraction: float | None = None
+    saturated_fraction: float | None = None
+    onehot_fraction: float | None = None
+    uniform_fraction: float | None = None
+    error_bits: float | None = None  # standard error of log2(signal_std) from the draws' own scatter
+
+
+def measure(values: Array, op: str = "", axis: int = -1, channel_axis: int | None = None) -> Signal:
+    """Statistics of the draws `[s, *shape]` of a floating tensor that operator `op` made.
+
+    `axis` is a softmax's own axis, `channel_axis` tells a rectifier's units apart; both count without the axis of draws.
+    """
+    draws = values.shape[0]
+    flat = values.reshape(draws, -1)
+    elements = flat.shape[1]
+    if elements == 0:
+        return Signal(0, draws, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    moments = _moments(flat)
+    if moments is None:
+        return _with_non_finite(flat)
+    mean, between, energies, low, high, zeros = moments
+    within = float(energies.sum()) / flat.size
+    signal = within * draws / (draws - 1) if draws > 1 else 0.0
+    return Signal(
+        elements=elements,
+        draws=draws,
+        mean=mean,
+        std=sqrt(between + within),
+        signal_std=sqrt(signal),
+        absmax=max(abs(low), abs(high)),
+        zero_fraction=zeros / flat.size,
+        nan_fraction=0.0,
+        inf_fraction=0.0,
+        dead_fraction=_dead(values, channel_axis) if op in RECTIFIERS else None,
+        saturated_fraction=_saturated(flat, *ASYMPTOTES[op]) if op in ASYMPTOTES else None,
+        onehot_fraction=_rows(values, axis, one_hot=True) if op == "Softmax" else None,
+        uniform_fraction=_rows(values, axis, one_hot=False) if op == "Softmax" else None,
+        error_bits=_error_bits(energies),
+    )
+
+
+def _error_bits(energies: npt.NDArray[np.float64]) -> float | None:
+    """Standard error of log2 of the signal std: the scatter of the draws' energies about their mean.
+
+    The estimate is a mean over draws, so its relative variance is that of one draw over their number, whatever the
+    correlation between elements; half of it, in bits, is that of the std (delta method).
+    """
+    draws = len(energies)
+    mean = float(energies.mean())
+    if draws < 4 or mean <= 0:
+        return None
+    return SPREAD * float(energies.std(ddof=1)) / mean / sqrt(draws) / (2 * log(2))
+
+
+def _moments(flat: Array) -> tuple[float, float, npt.NDArray[np.float64], float, float, int] | None:
+    """(mean, variance of element means, energy of each draw about them, minimum, maximum, zeros); None: not all finite.
+
+    Deviations are taken per element before anything is squared, so that a signal of 1e-6 of the mean survives float32.
+    """
+    draws, elements = flat.shape
+    low, high = float(flat.min()), float(flat.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return None
+    zeros = 0
+    if low <= 0 <= high:
+        zeros = flat.size - int(np.count_nonzero(flat))
+    if low == high:
+        return low, 0.0, np.zeros(draws), low, high, zeros
+    # Squares of float32 deviations overflow from 1e19 on and vanish below 1e-22.
+    largest = max(abs(low), abs(high))
+    wide = flat.dtype != np.float64 and not 1e-15 < largest < 1e15
+    width = max(1, BLOCK // draws)
+    means = np.empty(elements)
+    energies = np.zeros(draws)
+    scale = largest if largest > 1e150 or largest < 1e-150 else 1.0  # keeps float64 squares in range as well
+    for start in range(0, elements, width):
+        block = flat[:, start : start + width]
+        if wide:
+            block = block.astype(np.float64)
+        if scale != 1.0:
+            block = block / scale
+        middle = block.mean(axis=0, dtype=block.dtype)
+        means[start : start + width] = middle
+        if draws > 1:
+            deviation = block - middle
+            error = deviation.mean(axis=0)  # rounding of `middle` itself
+            means[start : start + width] += error
+            deviation -= error
+            energies += np.einsum("ij,ij->i", deviation, deviation)
+    mean = float(means.mean())
+    centred = means - mean
+    between = float(np.dot(centred, centred)) / elements
+    return mean * scale, between * scale * scale, energies * scale * scale, low, high, zeros
+
+
+def _with_non_finite(flat: Array) -> Signal:
+    """The same over the finite values, with the shares of the others; shares of activations do not apply."""
+    nan = np.isnan(flat)
+    inf = np.isinf(flat)
+    finite = ~(nan | inf)
+    count = np.count_nonzero(finite)
+    kept = flat[finite].astype(np.float64)
+    draws = flat.shape[0]
+    mean = float(kept.mean()) if count else 0.0
+    std = float(kept.std()) if count else 0.0
+    signal = 0.0
+    whole = finite.all(axis=0)
+    if draws > 1 and whole.any():
+        signal = sqrt(float(flat[:, whole].astype(np.float64).var(axis=0, ddof=1).mean()))
+    return Signal(
+        elements=flat.shape[1],
+        draws=draws,
+        mean=mean,
+        std=std,
+        signal_std=signal,
+        absmax=float(np.abs(kept).max()) if count else 0.0,
+        zero_fraction=float(np.count_nonzero(kept == 0)) / flat.size,
+        nan_fraction=float(np.count_nonzero(nan)) / flat.size,
+        inf_fraction=float(np.count_nonzero(inf)) / flat.size,
+    )
+
+
+def _dead(values: Array, channel_axis: int | None) -> float | None:
+    """Share of units active in fewer than 1 % of draws and positions; None where there are too few to tell."""
+    shape = values.shape[1:]
+    if not shape:
+        return None
+    axis = (channel_axis if channel_axis is not None else -1) % len(shape) + 1
+    others = tuple(index for index in range(values.ndim) if index != axis)
+    looks = values.size // values.shape[axis]
+    if looks < 1 / DEAD:
+        return None
+    active = np.count_nonzero(values > 0, axis=others)
+    return float(np.mean(active < DEAD * looks))
+
+
+def _saturated(flat: Array, lower: float, upper: float) -> float:
+    margin = NEAR * (upper - lower)
+    near = np.count_nonzero(flat < lower + margin) + np.count_nonzero(flat > upper - margin)
+    return near / flat.size
+
+
+def _rows(values: Array, axis: int, *, one_hot: bool) -> float | None:
+    """Share of softmax rows that are one-hot, or uniform; None for rows of one entry."""
+    if values.ndim == 1:
+        return None
+    where = axis % (values.ndim - 1) + 1
+    entries = values.shape[where]
+    if entries < 2:
+        return None
+    largest: Array = values.max(axis=where)
+    return float(np.mean(largest > ONE_HOT)) if one_hot else float(np.mean(largest < UNIFORM / entries))

@@ -1,0 +1,1 @@
+"""Operators against onnxruntime, draw by draw."""
