@@ -28,6 +28,7 @@ class Written(nn.Module):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply it."""
         return self.function(x)
 
 
@@ -73,7 +74,7 @@ def exported(network: nn.Module, path: Path, *, dynamo: bool, opset: int, width:
 
 
 @pytest.mark.parametrize(("dynamo", "opset"), [(False, 9), (False, 13), (False, 17), (True, 18)])
-def test_activations_of_torch_are_recognised(dynamo: bool, opset: int, tmp_path: Path) -> None:
+def test_activations_of_torch_are_recognised(*, dynamo: bool, opset: int, tmp_path: Path) -> None:
     """Decomposed into ten nodes or written as one, before the next layer and behind the one before."""
     usual = {name: entry for name, entry in ACTIVATIONS.items() if opset >= 14 or name not in NEWER}
     parts: list[nn.Module] = []
@@ -122,8 +123,10 @@ def written(body: str, **tensors: np.ndarray) -> bytes:
         ("h = MatMul(x, w)\n y = Max(h, nought)", "relu"),
         ("h = MatMul(x, w)\n y = Clip(h, nought)", "relu"),
         (
-            "h = MatMul(x, w)\n m = ReduceMean <axes = [-1]> (h)\n c = Sub(h, m)\n q = Mul(c, c)\n v = ReduceMean <axes = [-1]> (q)\n"
-            " e = Add(v, tenth)\n r = Sqrt(e)\n n = Div(c, r)\n g = Mul(n, b)\n y = Relu(g)",
+            (
+                "h = MatMul(x, w)\n m = ReduceMean <axes = [-1]> (h)\n c = Sub(h, m)\n q = Mul(c, c)\n v = ReduceMean <axes = [-1]> (q)\n"
+                " e = Add(v, tenth)\n r = Sqrt(e)\n n = Div(c, r)\n g = Mul(n, b)\n y = Relu(g)"
+            ),
             "relu",
         ),
         ("h = MatMul(x, w)\n n = LayerNormalization(h, b)\n y = Tanh(n)", "tanh"),
