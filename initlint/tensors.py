@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from initlint.elements import BITS, FLOATS, name_of, nbytes_of, numpy_type
+from initlint.elements import BITS, FLOATS, name_of, nbytes_of, numpy_type, pack6
 from initlint.errors import Reason, Refusal
 from initlint.graph import Source, StoredTensor
 from initlint.source import BytesSource, FileSource, open_file
@@ -180,7 +180,7 @@ class TensorReader:
             raise _bad(name, f"is {dtype} and has its data in {field}")
         values = getattr(proto, field)
         complex_type = dtype.startswith("complex")
-        packed = field == "int32_data" and BITS[dtype] < 8
+        packed = field == "int32_data" and BITS[dtype] < 6
         wanted = nbytes_of(dtype, count) if packed else count * (2 if complex_type else 1)
         if len(values) != wanted:
             raise _bad(name, f"has {len(values)} values in {field}, its shape takes {wanted}")
@@ -188,6 +188,8 @@ class TensorReader:
             array = np.asarray(values, np.float32 if field == "float_data" else np.float64)
         else:
             array = _integers(values, name, dtype, packed=packed)
+            if BITS[dtype] == 6:
+                array = pack6(array)
         payload = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
         return StoredTensor(name, dtype, shape, BytesSource(payload), 0, payload.size)
 
@@ -250,6 +252,10 @@ def _integers(values: Any, name: str, dtype: str, *, packed: bool) -> "np.ndarra
         return array
     if packed:
         width: Any = np.uint8
+    elif BITS[dtype] == 6:  # one code an element
+        if array.size and not 0 <= array.min() <= array.max() < 64:
+            raise _bad(name, f"has a value beyond {dtype} in its integer data")
+        return array.astype(np.uint8)
     elif dtype in FLOATS:
         width = np.dtype(f"u{BITS[dtype] // 8}")
     else:
