@@ -107,7 +107,7 @@ def _codes6(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     padded.reshape(-1)[: raw.size] = raw
     first, second, third = padded.T
     codes = np.stack([first, first >> 6 | second << 2, second >> 4 | third << 4, third >> 2], axis=1) & 0x3F
-    return codes.reshape(-1)
+    return codes.astype(np.uint8).reshape(-1)
 
 
 def pack6(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -116,7 +116,7 @@ def pack6(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     padded.reshape(-1)[: codes.size] = codes
     a, b, c, d = padded.T
     packed = np.stack([a | b << 6, b >> 2 | c << 4, c >> 4 | d << 2], axis=1).reshape(-1)
-    return packed[: nbytes_of("float6e2m3", codes.size)]
+    return packed.astype(np.uint8)[: nbytes_of("float6e2m3", codes.size)]
 
 
 def to_working_type(array: npt.NDArray[np.generic], dtype: str, float_type: npt.DTypeLike) -> npt.NDArray[np.generic]:

@@ -189,7 +189,7 @@ class TensorReader:
         else:
             array = _integers(values, name, dtype, packed=packed)
             if BITS[dtype] == 6:
-                array = pack6(array)
+                array = pack6(array.astype(np.uint8))
         payload = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
         return StoredTensor(name, dtype, shape, BytesSource(payload), 0, payload.size)
 
