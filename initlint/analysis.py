@@ -108,8 +108,8 @@ def analyse(source: Any, settings: Settings) -> Report:
             facts = study.facts(settings.key, config, target)
         with clock.stage("judge"):
             judgement = judge(rules, facts, _rule_settings(config), settings.key, study.blamed)
-            findings = _waived(judgement, rules, config, settings, baseline, facts)
-            return _report(study, facts, judgement, findings, settings, clock)
+            judgement = _waived(judgement, rules, settings, baseline, facts)
+            return _report(study, facts, judgement, settings, clock)
     finally:
         opened.__exit__(None, None, None)
 
@@ -353,37 +353,37 @@ def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
 def _waived(
     judgement: Judgement,
     rules: Sequence[Rule],
-    config: Config,
     settings: Settings,
     baseline: frozenset[tuple[str, int]] | None,
     facts: Facts,
-) -> tuple[Finding, ...]:
+) -> Judgement:
     """Findings with waivers and baseline applied, and what the waivers themselves give rise to."""
     today = settings.today or datetime.datetime.now(tz=datetime.UTC).date()
-    findings = judgement.findings
+    config, findings, records = settings.config, judgement.findings, judgement.rules
     if config.waive:
         phase = facts.query("SELECT phase FROM model")[0]["phase"]
-        rows = waiver_rows(findings, config.waive, today, {"phase": phase})
+        rows = waiver_rows(findings, config.waive, settings.key, records, today, {"phase": phase})
         own = [rule for rule in rules if rule.over == "waiver"]
         found = judge(own, build({"model": [{"phase": phase}], "waiver": rows}), _rule_settings(config), settings.key)
         findings = apply_waivers(findings, config.waive, today) + found.findings
+        about = {record.code: record for record in found.rules}
+        records = tuple(about.get(record.code, record) for record in records)
     if baseline is not None:
         findings = apply_baseline(findings, baseline)
-    return findings
+    return Judgement(findings, records)
 
 
 def _report(
     study: Study,
     facts: Facts,
     judgement: Judgement,
-    findings: Sequence[Finding],
     settings: Settings,
     clock: Clock,
 ) -> Report:
     key = settings.key
     findings = tuple(
         msgspec.structs.replace(finding, trail=study.trail(finding.place)) if finding.code == "IL501" else finding
-        for finding in findings
+        for finding in judgement.findings
     )
     row = facts.query("SELECT * FROM model")[0]
     counting = [finding for finding in findings if finding.counts]

@@ -16,6 +16,7 @@ from initlint.report import Report, Skipped, merge
 from initlint.sanitised import sanitised
 from initlint.serving import Request
 from initlint.text import safe
+from initlint.waivers import over_all_models
 
 if TYPE_CHECKING:
     import onnx
@@ -105,7 +106,7 @@ def check_paths(
 def _check_rule_settings(loaded: Loaded) -> None:
     """Refuse a setting of a rule that does not exist, with the line it stands on, before any model is opened."""
     config = loaded.config
-    if not (config.rules or config.select or config.ignore):
+    if not (config.rules or config.select or config.ignore or config.waive):
         return
     from initlint.rulefile import built_in  # noqa: PLC0415 - most runs set nothing of a rule
     from initlint.rulefile import load as load_rules  # noqa: PLC0415
@@ -113,6 +114,12 @@ def _check_rule_settings(loaded: Loaded) -> None:
 
     rules = load_rules([built_in(), *(Path(folder) for folder in config.rule_dirs)])
     check_settings(rules, Settings(config.select, config.ignore))
+    for index, waiver in enumerate(config.waive):
+        try:
+            check_settings(rules, Settings((waiver.code,)))
+        except Refusal as refusal:
+            place = loaded.place("waive", index, "code")
+            raise Refusal(refusal.reason, f"{place}: {refusal.message}" if place else refusal.message) from None
     for code, values in config.rules.items():
         for name in [None, *values]:
             part = {} if name is None else {name: values[name]}
@@ -194,6 +201,7 @@ def _settings(config: Config | str | os.PathLike[str] | None, settings: dict[str
     return resolve(given, base=loaded)
 
 
-def combined(events: Iterable[Event]) -> Report:
+def combined(events: Iterable[Event], loaded: Loaded) -> Report:
     """One report of all models."""
-    return merge([event.report for event in events])
+    report = merge([event.report for event in events])
+    return over_all_models(report, loaded.config.waive) if len(report.models) > 1 else report

@@ -51,6 +51,7 @@ class Finding(msgspec.Struct, frozen=True):
     values: dict[str, Scalar]
     fingerprint: str
     ordinal: int = 0
+    weight: str | None = None  # stored tensor behind the layer or the weight
     exit: int | None = None
     blamed: tuple[Blamed, ...] = ()
     folded: tuple[str, ...] = ()  # "CODE place" of findings that this one explains

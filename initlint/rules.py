@@ -13,6 +13,7 @@ from initlint.facts import MOST_CALLS, STEPS, Facts, build
 from initlint.report import Finding, RuleRecord, fingerprint
 from initlint.rulefile import Example, Rule, parameters_for, render
 from initlint.tables import TABLES
+from initlint.text import safe
 
 __all__ = ["Judgement", "Settings", "check_settings", "judge", "run_example", "selected"]
 
@@ -42,7 +43,10 @@ def check_settings(rules: Iterable[Rule], settings: Settings) -> None:
     known = tuple(rules)
     for prefix in (*(settings.select or ()), *settings.ignore):
         if not any(rule.code.startswith(prefix) or rule.name == prefix for rule in known):
-            raise Refusal(Reason.CONFIG, f"no rule starts with {prefix}")
+            near = difflib.get_close_matches(prefix, [name for rule in known for name in (rule.code, rule.name)], 1)
+            raise Refusal(
+                Reason.CONFIG, f"no rule starts with {safe(prefix)}{f'; did you mean {near[0]}?' if near else ''}"
+            )
     by_code = {rule.code: rule for rule in known}
     for code, values in settings.overrides.items():
         if code not in by_code:
@@ -158,6 +162,7 @@ def _finding(
         fix=render(rule.text.fix, values),
         values={key: value for key, value in values.items() if key in wanted},
         fingerprint=fingerprint(rule.code, model, str(node or place), str(row.get("slot") or "")),
+        weight=str(row["weight"]) if row.get("weight") else None,
         exit=rule.exit,
         blamed=blamed,
         depth=float(depth) if isinstance(depth, int | float) else None,

@@ -1,6 +1,7 @@
 """Findings that somebody has accepted: waivers with a reason and perhaps a date, and baselines of earlier reports."""
 
 import datetime
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,17 +10,21 @@ import msgspec
 
 from initlint.config import Waiver
 from initlint.errors import Reason, Refusal
-from initlint.report import Finding, Report
+from initlint.report import Finding, Report, RuleRecord
 
-__all__ = ["apply_baseline", "apply_waivers", "read_baseline", "waiver_rows"]
+__all__ = ["apply_baseline", "apply_waivers", "over_all_models", "read_baseline", "waiver_rows"]
 
 
 def matches(waiver: Waiver, finding: Finding) -> bool:
     """Whether a waiver is meant for this finding."""
-    if not (finding.code.startswith(waiver.code) or finding.name == waiver.code):
+    if finding.over == "waiver" or not _about(waiver, finding.code, finding.name):
         return False
-    places = [item for item in (finding.node, finding.place) if item]
+    places = [item for item in (finding.node, finding.place, finding.weight) if item]
     return fnmatchcase(finding.model, waiver.model) and any(fnmatchcase(place, waiver.where) for place in places)
+
+
+def _about(waiver: Waiver, code: str, name: str) -> bool:
+    return code.startswith(waiver.code) or name == waiver.code
 
 
 def apply_waivers(findings: Iterable[Finding], waivers: Sequence[Waiver], today: datetime.date) -> tuple[Finding, ...]:
@@ -35,9 +40,15 @@ def apply_waivers(findings: Iterable[Finding], waivers: Sequence[Waiver], today:
 
 
 def waiver_rows(
-    findings: Sequence[Finding], waivers: Sequence[Waiver], today: datetime.date, shared: dict[str, object]
+    findings: Sequence[Finding],
+    waivers: Sequence[Waiver],
+    model: str,
+    rules: Iterable[RuleRecord],
+    today: datetime.date,
+    shared: dict[str, object],
 ) -> list[dict[str, object]]:
-    """Rows of the waiver table."""
+    """Rows of the waiver table: those that are about this model and about a rule that was applied to it."""
+    applied = list(rules)
     return [
         {
             "code": waiver.code,
@@ -49,7 +60,39 @@ def waiver_rows(
             **shared,
         }
         for waiver in waivers
+        if fnmatchcase(model, waiver.model) and any(_about(waiver, rule.code, rule.name) for rule in applied)
     ]
+
+
+def over_all_models(report: Report, waivers: Sequence[Waiver]) -> Report:
+    """The report of several models with every word about a waiver said once: unused is one that none of them has use for."""
+    found = [item for item in report.findings if item.over != "waiver"]
+    used = {_named(waiver) for waiver in waivers if any(matches(waiver, finding) for finding in found)}
+    kept: dict[tuple[str, str], Finding] = {}
+    for finding in report.findings:
+        identity = tuple(str(finding.values.get(key)) for key in ("code", "place", "reason"))
+        if finding.over == "waiver" and not (finding.values.get("used") == 0 and identity in used):
+            kept.setdefault((finding.code, finding.message), finding)
+    chosen = {id(finding) for finding in kept.values()}
+    findings = tuple(item for item in report.findings if item.over != "waiver" or id(item) in chosen)
+    if len(findings) == len(report.findings):
+        return report
+    levels = Counter((item.model, item.severity) for item in findings if item.counts)
+    models = tuple(
+        msgspec.structs.replace(
+            model,
+            errors=levels[model.model, "error"],
+            warnings=levels[model.model, "warning"],
+            notes=levels[model.model, "note"],
+        )
+        for model in report.models
+    )
+    return msgspec.structs.replace(report, findings=findings, models=models)
+
+
+def _named(waiver: Waiver) -> tuple[str, ...]:
+    """A waiver as a finding about it has it."""
+    return tuple(" ".join(text.split()) for text in (waiver.code, waiver.where, waiver.reason))
 
 
 def read_baseline(path: str) -> frozenset[tuple[str, int]]:

@@ -84,7 +84,7 @@ def command(
         for event in checking.check_paths(paths, loaded, watch.step):
             watch.done(event.index, event.report)
             events.append(event)
-    report = checking.combined(events)
+    report = checking.combined(events, loaded)
     from initlint.formats import View, render  # noqa: PLC0415 - as above
 
     view = View(

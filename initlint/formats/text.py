@@ -1,7 +1,9 @@
 """`text`: for a person at a terminal. The signal as a picture, then what is wrong, worst first, then one summary line."""
 
+import re
 import textwrap
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 from initlint.formats import View, signal_chart, words
 from initlint.report import Finding, ModelRecord, Report, Scalar, Skipped
@@ -10,7 +12,8 @@ __all__ = ["levels", "render"]
 
 COLORS = {"error": "1;31", "warning": "1;33", "note": "1;36", "refused": "1;35", "ok": "1;32", "dim": "2", "bold": "1"}
 SILENCED = {"waived": "waived", "baseline": "in the baseline"}
-MANY = 30  # findings of a model written out in full; the rest is counted, -v and every other format have them
+WRITTEN_OUT = 3  # places of one rule with their measurements; the others are named, -v writes all of them out
+NAMES = 240  # characters for the names of the others
 
 
 def render(report: Report, view: View) -> str:
@@ -25,18 +28,26 @@ def render(report: Report, view: View) -> str:
 
 def _model(report: Report, model: ModelRecord, view: View) -> Iterator[str]:
     findings = [item for item in words.shown(report, verbose=view.verbose) if item.model == model.model]
-    yield f"{_paint(model.model, 'bold', view)}   {words.headline(model)}"
-    chart = signal_chart.draw(levels(report, model.model), view.width)
+    alone = len(report.models) + len(report.skipped) == 1
+    silent = "" if findings or alone else "   " + _paint("nothing found", "ok", view)
+    yield f"{_paint(model.model, 'bold', view)}   {words.headline(model)}{silent}"
+    # Of many models, those at fault are what is looked for.
+    chart = signal_chart.draw(levels(report, model.model), view.width) if alone or findings or view.verbose else []
     if chart:
         yield "\n".join(chart)
     if view.verbose:
         yield from _assumptions(report, model)
     where = words.positions(report)
-    shown = findings if view.verbose else findings[:MANY]
-    for finding in shown:
-        yield "\n".join(_finding(finding, view, where))
-    if len(shown) < len(findings):
-        yield f"and {words.count(len(findings) - len(shown), 'further finding')} of this model (-v shows them)"
+    for group in _groups(findings):
+        yield "\n".join(_group(group, view, where))
+
+
+def _groups(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Findings of one rule, severity and state together, in the order in which the first of each comes."""
+    groups: dict[tuple[str, str, str | None], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.code, finding.severity, words.suppression(finding)), []).append(finding)
+    return list(groups.values())
 
 
 def levels(report: Report, model: str) -> list[signal_chart.Level]:
@@ -68,10 +79,49 @@ def _assumptions(report: Report, model: ModelRecord) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _finding(finding: Finding, view: View, where: words.Positions) -> Iterator[str]:
-    suppressed = words.suppression(finding)
+def _group(findings: Sequence[Finding], view: View, where: words.Positions) -> Iterator[str]:
+    first = findings[0]
+    suppressed = words.suppression(first)
     note = f"   ({suppressed})" if suppressed else ""
-    yield _paint(f"{finding.severity}[{finding.code}]", finding.severity, view) + f" {finding.name}{note}"
+    amount = f"   {len(findings)} places" if len(findings) > 1 else ""
+    yield _paint(f"{first.severity}[{first.code}]", first.severity, view) + f" {first.name}{amount}{note}"
+    shown = findings if view.verbose or len(findings) == WRITTEN_OUT + 1 else findings[:WRITTEN_OUT]
+    for finding in shown:
+        yield from _finding(finding, view, where)
+    others = findings[len(shown) :]
+    if others:
+        lines = _wrapped(f"and {len(others)} more, -v writes them out: {_named(others)}", view)
+        yield f"  --> {lines[0]}"
+        yield from (f"      {line}" for line in lines[1:])
+    fix = _shared_fix(findings)
+    if fix:
+        opening, *rest = _wrapped(fix, view, "") or [""]
+        yield f"   = fix  {opening}"
+        yield from (f"          {line}" for line in rest)
+    explained = Counter(item.split()[0] for finding in findings for item in finding.folded)
+    if explained and not view.verbose:
+        codes = ", ".join(f"{amount} {code}" for code, amount in explained.most_common())
+        yield f"   = also {words.count(explained.total(), 'finding')} it explains: {codes}"
+    yield f"   = more {words.MORE} {first.code}"
+
+
+def _named(findings: Sequence[Finding]) -> str:
+    """The first of the places by name, as many as there is room for."""
+    names = [findings[0].place]
+    for finding in findings[1:]:
+        if sum(map(len, names)) + len(finding.place) > NAMES:
+            return ", ".join([*names, "..."])
+        names.append(finding.place)
+    return ", ".join(names)
+
+
+def _shared_fix(findings: Sequence[Finding]) -> str:
+    """What to do, but for the sentences that differ from place to place: the measurements say those."""
+    first, *others = (re.split(r"(?<=[.;]) ", finding.fix) for finding in findings)
+    return " ".join(sentence for sentence in first if all(sentence in other for other in others)).rstrip(".")
+
+
+def _finding(finding: Finding, view: View, where: words.Positions) -> Iterator[str]:
     yield f"  --> {words.place(finding)}{_stored(finding)}"
     for line in _wrapped(finding.message, view):
         yield f"   |  {line}"
@@ -79,11 +129,6 @@ def _finding(finding: Finding, view: View, where: words.Positions) -> Iterator[s
         yield from (f"   |  {part}" for part in _wrapped(f"{label}{line}", view, " " * 10))
     if finding.trail and view.verbose:
         yield from (f"   |  {part}" for part in _wrapped("on the way  " + ", ".join(finding.trail), view, " " * 12))
-    if finding.fix:
-        first, *rest = _wrapped(finding.fix, view, "") or [""]
-        yield f"   = fix  {first}"
-        yield from (f"          {line}" for line in rest)
-    yield f"   = more {words.MORE} {finding.code}"
 
 
 def _stored(finding: Finding) -> str:
@@ -110,7 +155,7 @@ def _summary(report: Report, view: View) -> str:
     verdict = ", ".join(parts)
     folded = sum(item.folded_under is not None for item in report.findings)
     if folded:
-        verdict += f" ({folded} folded under {'it' if len(counting) == 1 else 'them'}, -v shows)"
+        verdict += f" ({folded} folded under {'it' if len(counting) == 1 else 'them'}, -v shows them)"
     states = [words.state(item) for item in report.findings]
     tail = [f"{states.count(state)} {text}" for state, text in SILENCED.items() if state in states]
     if not counting and report.models:

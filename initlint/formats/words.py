@@ -38,11 +38,14 @@ def of_model(report: Report, model: str) -> list[Finding]:
 
 
 def place(finding: Finding) -> str:
-    """Where: the layer with its operator and node, the tensor, the weight."""
+    """Where: the layer with its operator, node and stored weight, the tensor, the weight."""
     if finding.over == "model" or finding.place == finding.model:
         return "the model"
     parts = [part for part in (finding.op, finding.node if finding.node != finding.place else None) if part]
-    return f"{finding.place} ({' '.join(parts)})" if parts else finding.place
+    words = [" ".join(parts)] if parts else []
+    if finding.weight is not None and finding.weight != finding.place:
+        words.append(f"weight {finding.weight}")  # the name by which the framework knows it
+    return f"{finding.place} ({', '.join(words)})" if words else finding.place
 
 
 def state(finding: Finding) -> str | None:

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from initlint.config import FORMATS
 from initlint.formats import View, render
 from initlint.report import Report
-from tests.reports import REPORTS, deep, empty, hostile, many, refused
+from tests.reports import REPORTS, a_finding, a_model, deep, empty, hostile, many, refused
 
 MACHINE = [name for name in FORMATS if name != "text"]
 
@@ -249,14 +249,49 @@ def test_text_of_the_textbook_case() -> None:
     assert "  --> fc9_out (Gemm fc9)   float32[256x256]" in lines
     assert any("fc1..fc9 equally (9 layers, 100%): std 0.0361, wants 0.0884 (he, fan_in 256)" in line for line in lines)
     assert lines[-1] == (
-        "1 error, 1 note (1 folded under them, -v shows) . 1 waived . 1 in the baseline . 39 of 39 tensors known . 0.4 s"
+        "1 error, 1 note (1 folded under them, -v shows them) . 1 waived . 1 in the baseline . 39 of 39 tensors known . 0.4 s"
     )
+
+
+def test_text_of_many_places() -> None:
+    """Findings of one rule are one block: three written out, others named, what to do said once."""
+    lines = render(many(40), "text").splitlines()
+    assert sum(line.startswith("warning[IL101]") for line in lines) == 1
+    assert sum(line.startswith("  --> /model/encoder/layers.") for line in lines) == 3
+    assert any(line.startswith("  --> and 37 more, -v writes them out:") for line in lines)
+    assert sum("= fix" in line for line in lines) == 1
+    verbose = render(many(40), "text", View(verbose=True)).splitlines()
+    assert sum(line.startswith("  --> /model/encoder/layers.") for line in verbose) == 40
+
+
+def test_text_of_a_fix_that_differs() -> None:
+    """Of fixes that differ from place to place, the sentences they share are shown."""
+    findings = tuple(a_finding(f"fc{index}", fix=f"Use he; or xavier. Wanted: {index}") for index in range(3))
+    document = render(Report(models=(a_model(),), findings=findings), "text")
+    assert "= fix  Use he; or xavier\n" in document
+
+
+def test_text_of_several_models() -> None:
+    """Among several models, one without a finding is one line, and those at fault are drawn."""
+    healthy = a_model("models/good.onnx")
+    layers = tuple({**layer, "model": name} for name in ("models/deep.onnx", healthy.model) for layer in deep().layers)
+    document = render(Report(models=(a_model(), healthy), findings=deep().findings, layers=layers), "text")
+    assert document.count("log2 std") == 1
+    assert re.search(r"^models/good.onnx   20 layers .* nothing found$", document, re.MULTILINE)
+
+
+def test_text_names_the_stored_weight() -> None:
+    """A layer is also called by the name its framework knows: that of the stored weight."""
+    finding = a_finding("/net/Gemm", op="Gemm", node="/net/Gemm", weight="net.0.weight")
+    document = render(Report(models=(a_model(),), findings=(finding,)), "text")
+    assert "--> /net/Gemm (Gemm, weight net.0.weight)" in document
 
 
 def test_text_views() -> None:
     """-q gives the summary alone, -v what is folded, colour its escapes, and nothing else changes."""
     assert render(deep(), "text", View(quiet=True)).count("\n") == 1
-    assert "IL102" not in render(deep(), "text")
+    assert "= also 1 finding it explains: 1 IL102" in render(deep(), "text")
+    assert "[IL102]" not in render(deep(), "text")
     assert "(explained by IL202 fc9_out)" in render(deep(), "text", View(verbose=True))
     colored = render(deep(), "text", View(color=True))
     assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == render(deep(), "text")
