@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from initlint.errors import Reason, Refusal
-from initlint.facts import MOST_CALLS, STEPS, Facts, build
+from initlint.facts import Facts, build
 from initlint.report import Finding, RuleRecord, fingerprint
 from initlint.rulefile import Example, Rule, parameters_for, render
 from initlint.tables import TABLES
@@ -114,21 +114,11 @@ def _apply(
 
 
 def _run(rule: Rule, facts: Facts, sql: str, parameters: Mapping[str, Scalar]) -> list[dict[str, Scalar]]:
-    calls = 0
-
-    def look() -> int:
-        nonlocal calls
-        calls += 1
-        return int(calls > MOST_CALLS)
-
-    facts.connection.set_progress_handler(look, STEPS)
     try:
-        return [dict(row) for row in facts.connection.execute(sql, parameters)]
+        return facts.judge(sql, parameters)
     except sqlite3.Error as error:
         what = "took too long" if "interrupted" in str(error) else f"failed: {error}"
         raise Refusal(Reason.RULE_FILE, f"rule {rule.code} {what}") from error
-    finally:
-        facts.connection.set_progress_handler(None, 0)
 
 
 def _finding(
