@@ -56,7 +56,9 @@ class Input:
 FLOATS = frozenset({"float32", "float64", "float16", "bfloat16"})
 INTEGERS = frozenset({"int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64"})
 # Sizes for symbolic dimensions, tried in turn until the graph's shapes work out: (tokens, signal length, image side).
-TRIALS = ((16, 64, 224), (64, 512, 256), (128, 16000, 320), (8, 1000, 64), (256, 4096, 32), (1, 1, 16))
+TRIALS = (
+    (16, 64, 224), (64, 512, 256), (128, 16000, 320), (8, 1000, 64), (256, 4096, 32), (32, 32, 128), (1, 1, 16),
+)  # fmt: skip
 
 _MASK = re.compile(r"mask", re.IGNORECASE)
 _POSITION = re.compile(r"position_?ids|^positions?$|pos_ids", re.IGNORECASE)
@@ -81,12 +83,18 @@ _AFFINE = frozenset({"Sub", "Add", "Mul", "Div"})
 
 
 def describe(
-    model: Model, *, sizes: Mapping[str, int] | None = None, trial: int = 0, reduce: int = 1, plain: bool = False
+    model: Model,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    trial: int = 0,
+    reduce: int = 1,
+    shrink: int = 1,
+    plain: bool = False,
 ) -> tuple[Input, ...]:
     """Every graph input with its kind and a concrete shape.
 
     `sizes` fixes symbolic dimensions by name; others get the stated defaults of `TRIALS[trial]`, image sides divided by
-    `reduce` (fixed ones too). With `plain`, float inputs are N(0, 1) whatever normalisation the graph begins with.
+    `reduce`, those that the file fixes by `shrink`. With `plain`, float inputs are N(0, 1) whatever normalisation the graph begins with.
     """
     consumers = _consumers(model)
     sizes = dict(sizes or {})
@@ -97,7 +105,7 @@ def describe(
     described = []
     for info in model.graph.inputs:
         kind, high = _kind(info, consumers, model, recurrent, alone=not signals, outputs=outputs)
-        shape, assumed = _shape(info, kind, sizes, tokens, length, max(1, side // reduce), reduce)
+        shape, assumed = _shape(info, kind, sizes, tokens, length, max(1, side // reduce), shrink)
         scale: Any = 1.0
         offset: Any = 0.0
         normalised = None
@@ -285,7 +293,7 @@ def _integer_kind(info: ValueInfo, consumers: Mapping[str, list[Node]], model: M
 
 
 def _shape(
-    info: ValueInfo, kind: Kind, sizes: Mapping[str, int], tokens: int, length: int, side: int, reduce: int
+    info: ValueInfo, kind: Kind, sizes: Mapping[str, int], tokens: int, length: int, side: int, shrink: int
 ) -> tuple[tuple[int, ...], list[str]]:
     """Concrete shape and the assumptions made. Extents of one name are equal over all inputs."""
     shape = []
@@ -295,10 +303,10 @@ def _shape(
     images = _image_axes(declared) if kind in (Kind.SIGNAL, Kind.IMAGE) else ()
     for axis, extent in enumerate(declared):
         if isinstance(extent, int) and extent > 0:
-            reducible = axis in images and reduce > 1 and extent >= 64 * reduce
-            shape.append(extent // reduce if reducible else extent)
+            reducible = axis in images and shrink > 1 and extent >= 64 * shrink
+            shape.append(extent // shrink if reducible else extent)
             if reducible:
-                assumed.append(f"{info.name}[{axis}]={extent // reduce} instead of {extent}")
+                assumed.append(f"{info.name}[{axis}]={extent // shrink} instead of {extent}")
             continue
         name = extent if isinstance(extent, str) and extent else f"{info.name}[{axis}]"
         if name in sizes:

@@ -72,6 +72,8 @@ def convolve(run: Run, x: Array, w: Array, window: Window, groups: int) -> Array
     draws = max(x.shape[0], w.shape[0])
     shape = (draws, x.shape[1], w.shape[1], *window.outputs)
     run.claim(*shape, work=prod(shape) * prod(w.shape[2:]))
+    if (noise := run.stand_in(*shape)) is not None:
+        return noise
     out = np.empty(shape, x.dtype)
     if w.shape[0] > 1:
         for draw in range(draws):
@@ -228,6 +230,8 @@ def transposed_convolve(run: Run, x: Array, w: Array, window: Window, groups: in
     draws = max(x.shape[0], w.shape[0])
     shape = (draws, x.shape[1], w.shape[2] * groups, *window.outputs)
     run.claim(*shape, work=draws * prod(x.shape[1:]) * prod(w.shape[2:]))
+    if (noise := run.stand_in(*shape)) is not None:
+        return noise
     out = np.empty(shape, x.dtype)
     for draw in range(draws):
         for image in range(shape[1]):

@@ -29,6 +29,8 @@ Result: TypeAlias = Array | tuple[Array | None, ...]
 
 MOVED = 4.0  # multiply-adds that one element written costs, at the memory's speed against BLAS's
 SMALL = 1 << 14  # bytes up to which a stored tensor's values are kept once read
+NOTICEABLE = 1 << 12  # elements from which a product is left out of a dry run: smaller ones may compute shapes
+PATTERN = 8191  # numbers of noise that a dry run repeats: a prime, so that rows of a tensor differ
 
 
 class NotComputed(Exception):  # noqa: N818 - an outcome, not an error
@@ -110,6 +112,19 @@ class Run:
     max_work: float = float("inf")  # multiply-adds after which the run is given up
     generator: np.random.Generator = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
     work: float = 0.0
+    dry: bool = False  # large products are counted and stood in for by noise: shapes and costs come out, values do not
+
+    def stand_in(self, *shape: int) -> "Array | None":
+        """Noise of this full shape in place of a large product in a dry run; None where the product is to be made."""
+        size = prod(shape)
+        if not self.dry or size < NOTICEABLE:
+            return None
+        noise = np.empty(shape, self.float_type)
+        flat = noise.reshape(-1)
+        pattern = np.random.Generator(np.random.Philox(size)).standard_normal(PATTERN).astype(self.float_type)
+        for start in range(0, size, PATTERN):
+            flat[start : start + PATTERN] = pattern[: size - start]
+        return noise
 
     def claim(self, *shape: int, work: float = 0.0) -> None:
         """Ask for an array of this full shape (draws included) and that many multiply-adds before making it.

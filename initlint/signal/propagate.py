@@ -29,10 +29,14 @@ PILOT_DRAWS = 2
 MOST_DRAWS = 256  # sampling error of a single element's std: 4 %
 FEWEST_DRAWS = 16  # sampling error of a signal of one effective dimension: 13 %
 WORK = 1.5e9  # multiply-adds the main evaluation aims at: a tenth of a second on two cores
-WORK_LIMIT = 6e11  # a pilot beyond this is given up and tried at a lower resolution
+COSTLY = 3e10  # multiply-adds from which fewer draws than FEWEST_DRAWS are made: about a second
+COSTLY_DRAWS = 4  # of a network that large: the fewest whose scatter says anything; its tensors have many elements
+WORK_LIMIT = 1.5e11  # multiply-adds that are not exceeded: what the deadline allows a small file
+WORK_A_BYTE = 1e3  # added to the limit for each byte of the file, as the deadline is
 EXACT_WORK = 2e9  # up to here float64 costs nothing that a user would notice
 ELEMENTS = 1 << 25  # of the largest tensor, draws included
-REDUCTIONS = (1, 2, 4, 8)
+# By how much image sides are divided in turn: those assumed for symbolic dimensions, and those that the file fixes.
+REDUCTIONS = ((1, 1), (2, 1), (4, 1), (2, 2), (4, 4), (8, 8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +76,30 @@ class Propagation:
         return len(self.signals) / total if total else None
 
 
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What a first evaluation found out: the inputs' sizes, and what one draw costs."""
+
+    evaluation: Evaluation
+    inputs: tuple[Input, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def work(self) -> float:
+        """Multiply-adds of one draw."""
+        return max(self.evaluation.run.work / PILOT_DRAWS, 1.0)
+
+
 def propagate(model: Model, assumptions: Assumptions | None = None) -> Propagation:
     """Predict every tensor's signal under the assumptions. Raises Refusal where the graph contradicts itself."""
     assumptions = assumptions or Assumptions()
     load()
-    pilot, inputs, notes = _pilot(model, assumptions)
-    per_draw = max(pilot.run.work / PILOT_DRAWS, 1.0)
-    draws = assumptions.draws or _draws(per_draw, pilot.largest)
-    exact = per_draw * draws <= EXACT_WORK and pilot.largest * draws <= ELEMENTS // 2
-    run = Run(
-        draws=draws,
-        float_type=np.float64 if exact else np.float32,
-        max_elements=max(4 * ELEMENTS, draws * pilot.largest),
-        max_work=4 * per_draw * draws + WORK,
-        generator=generator_for(model, assumptions.seed),
-    )
-    main = _evaluate(model, inputs, assumptions, run)
+    pilot = _pilot(model, assumptions, dry=True)
+    main = _main(model, assumptions, pilot)
+    if len(main.contradictions) > len(pilot.evaluation.contradictions):
+        # The values decide about shapes: the noise of a dry run was not good enough.
+        pilot = _pilot(model, assumptions, dry=False)
+        main = _main(model, assumptions, pilot)
     return Propagation(
         signals=main.signals,
         dtypes=main.dtypes,
@@ -96,57 +108,87 @@ def propagate(model: Model, assumptions: Assumptions | None = None) -> Propagati
         ignored=frozenset(main.ignored),
         reference_std=main.reference_std(),
         producers=main.producers,
-        inputs=inputs,
-        draws=draws,
-        float_type=np.dtype(run.float_type).name,
-        work=per_draw,
+        inputs=pilot.inputs,
+        draws=main.run.draws,
+        float_type=np.dtype(main.run.float_type).name,
+        work=pilot.work,
         channel_moments=main.channel_moments,
-        notes=tuple(notes),
+        notes=pilot.notes,
     )
 
 
-def _draws(per_draw: float, largest: int) -> int:
+def _main(model: Model, assumptions: Assumptions, pilot: Pilot) -> Evaluation:
+    """The evaluation that is measured: draws and float type by what the pilot cost."""
+    largest = pilot.evaluation.largest
+    draws = assumptions.draws or _draws(pilot.work, largest, _limit(model))
+    exact = pilot.work * draws <= EXACT_WORK and largest * draws <= ELEMENTS // 2
+    run = Run(
+        draws=draws,
+        float_type=np.float64 if exact else np.float32,
+        max_elements=max(4 * ELEMENTS, draws * largest),
+        max_work=4 * pilot.work * draws + WORK,
+        generator=generator_for(model, assumptions.seed),
+    )
+    return _evaluate(model, pilot.inputs, assumptions, run)
+
+
+def _limit(model: Model) -> float:
+    return WORK_LIMIT + WORK_A_BYTE * model.size
+
+
+def _draws(per_draw: float, largest: int, limit: float) -> int:
     affordable = min(int(WORK / per_draw), ELEMENTS // max(largest, 1))
-    fewest = FEWEST_DRAWS if largest * FEWEST_DRAWS <= 4 * ELEMENTS else PILOT_DRAWS
+    fewest = int(np.clip(COSTLY / per_draw, COSTLY_DRAWS, FEWEST_DRAWS))
+    if largest * fewest > 4 * ELEMENTS or per_draw * fewest > limit:
+        fewest = PILOT_DRAWS
     return int(np.clip(affordable, fewest, MOST_DRAWS))
 
 
-def _pilot(model: Model, assumptions: Assumptions) -> tuple[Evaluation, tuple[Input, ...], list[str]]:
+def _pilot(model: Model, assumptions: Assumptions, *, dry: bool) -> Pilot:
     """The first evaluation that works out: sizes for symbolic dimensions in turn, then lower resolutions.
 
     Where no trial is free of contradictions, the one that knows most tensors is taken.
     """
-    best: tuple[int, Evaluation, tuple[Input, ...], list[str]] | None = None
+    best: tuple[tuple[int, bool], Pilot] | None = None
     refusal: Refusal | None = None
     free = any(not isinstance(extent, int) for info in model.graph.inputs for extent in info.shape or ())
     for trial in range(len(TRIALS) if free else 1):
-        for reduce in REDUCTIONS:
-            inputs = describe(model, sizes=assumptions.sizes, trial=trial, reduce=reduce, plain=assumptions.plain)
+        tried: set[tuple[tuple[int, ...], ...]] = set()
+        for assumed, fixed in REDUCTIONS:
+            inputs = describe(
+                model, sizes=assumptions.sizes, trial=trial, reduce=assumed, shrink=fixed, plain=assumptions.plain
+            )
+            if (shapes := tuple(item.shape for item in inputs)) in tried:
+                continue
+            tried.add(shapes)
             run = Run(
                 draws=PILOT_DRAWS,
                 float_type=np.float32,
                 max_elements=4 * ELEMENTS,
-                max_work=WORK_LIMIT,
+                max_work=_limit(model),
                 generator=generator_for(model, assumptions.seed),
+                dry=dry,
             )
             try:
-                pilot = _evaluate(model, inputs, assumptions, run, statistics=False)
+                evaluation = _evaluate(model, inputs, assumptions, run, statistics=False)
             except Refusal as error:
                 refusal = refusal or error
                 break
-            notes = [f"{item.name}: {note}" for item in inputs for note in item.assumed]
-            known = len(pilot.dtypes) - 2 * len(pilot.unknown)
-            if best is None or known > best[0]:
-                best = (known, pilot, inputs, notes)
-            if not pilot.too_large:
+            notes = tuple(f"{item.name}: {note}" for item in inputs for note in item.assumed)
+            pilot = Pilot(evaluation, inputs, notes)
+            cheap = pilot.work * COSTLY_DRAWS <= COSTLY
+            rank = (len(evaluation.dtypes) - 2 * len(evaluation.unknown), cheap)
+            if best is None or rank > best[0]:
+                best = (rank, pilot)
+            if not evaluation.too_large and (cheap or assumed > 2):
                 break
-        if best is not None and not best[1].unknown:
+        if best is not None and not best[1].evaluation.unknown:
             break
-        if best is not None and not best[1].contradictions:
+        if best is not None and not best[1].evaluation.contradictions:
             break
     if best is None:
         raise refusal if refusal is not None else AssertionError("no trial was made")
-    return best[1], best[2], best[3]
+    return best[1]
 
 
 def _evaluate(
