@@ -99,10 +99,12 @@ def analyse(source: Any, settings: Settings) -> Report:
             backward = _backward(model, propagation, assumptions)
         probe = None
         if config.probe:
-            from initlint.probe.run import run_probe  # noqa: PLC0415 - the probe is optional
+            from initlint.probe.run import Allowance, run_probe  # noqa: PLC0415 - the probe is optional
 
-            with clock.stage("probe", more=600.0):
-                probe = run_probe(source, model, propagation, [layer.output for layer in layers], config)
+            with clock.stage("probe"):
+                allowance = Allowance.of(config, sum(clock.seconds.values()))
+                outputs = [layer.output for layer in layers]
+                probe = run_probe(source, propagation, outputs, config, allowance, settings.watch)
         with clock.stage("facts"):
             study = Study(model, index, examined, phase, propagation, backward, probe)
             facts = study.facts(settings.key, config, target)

@@ -65,9 +65,15 @@ class Worker:
     """One worker process. Use it as a context manager: leaving it kills whatever still runs."""
 
     def __init__(
-        self, megabytes: int = 4096, *, threads: int | None = None, program: Sequence[str] = WORKER_PROGRAM
+        self,
+        megabytes: int = 4096,
+        *,
+        threads: int | None = None,
+        program: Sequence[str] = WORKER_PROGRAM,
+        what: str = "the analysis",
     ) -> None:
         self.megabytes = megabytes
+        self.what = what
         self._stderr = b""
         self._too_large = False
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -176,17 +182,17 @@ class Worker:
     def _ended(self, allowed: float, *, deadline_passed: bool) -> Refusal:
         code = self._process.wait()
         if deadline_passed and not self._too_large:
-            return Refusal(Reason.DEADLINE, f"the analysis took longer than {allowed:.0f} s; --timeout allows more")
+            return Refusal(Reason.DEADLINE, f"{self.what} took longer than {allowed:.0f} s; --timeout allows more")
         last = self._stderr.decode(errors="replace").strip().splitlines()
         if self._too_large:
             return Refusal(
-                Reason.MEMORY, f"the analysis needed more than {self.megabytes} MB of memory; --memory allows more"
+                Reason.MEMORY, f"{self.what} needed more than {self.megabytes} MB of memory; --memory allows more"
             )
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if code == -signal.SIGKILL:
             how += ": stopped from outside, as the system does when memory runs out"
         said = f": {safe(last[-1])}" if last else ""
-        return Refusal(Reason.CRASH, f"the analysis crashed ({how}){said}")
+        return Refusal(Reason.CRASH, f"{self.what} crashed ({how}){said}")
 
 
 def _frame(kind: bytes, content: bytes) -> bytes:

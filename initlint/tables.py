@@ -58,9 +58,11 @@ measured_reference_std | REAL | value | Largest measured signal std among the te
 measured_absmax     | REAL | value | Largest finite magnitude that onnxruntime computed.
 measured_nans       | REAL | count | Rows that held a NaN in onnxruntime.
 measured_infs       | REAL | count | Rows that held an infinity in onnxruntime.
+measured_zero_fraction      | REAL | share | Share of exact zeros of a rectifier's output in onnxruntime.
 measured_dead_fraction      | REAL | share | dead_fraction as onnxruntime computed it.
 measured_saturated_fraction | REAL | share | saturated_fraction as onnxruntime computed it.
 measured_gradient_std       | REAL | value | gradient_std by finite differences in onnxruntime.
+measured_dead_directions    | REAL | share | Channels of a layer's or rectifier's output that do not move when the input moves.
 """
 
 MODEL = """
@@ -92,7 +94,9 @@ growth_from     | TEXT | | First layer of that run.
 growth_to       | TEXT | | Last layer of that run.
 backward_range  | REAL | ratio | Gradient std at the first layer over that at the last.
 probed          | INTEGER | 0/1 | Whether the probe ran.
+probe_status    | TEXT | | measured, or why the probe gave nothing.
 provider        | TEXT | | Providers that the probe ran on.
+device_message  | TEXT | | What came in the way of the device asked for.
 device_missed   | INTEGER | 0/1 | Whether a device was asked for and not used.
 repeatable      | INTEGER | 0/1 | Whether two runs of one feed agree.
 """
@@ -138,6 +142,7 @@ gain            | REAL | ratio | Predicted signal std of the output over that of
 backward_gain   | REAL | ratio | Gradient std at this layer's output over that at the last layer's.
 he_product      | REAL | ratio | prod(1/2 n Var[w]) over the layers before and this one, as in the textbook.
 measured_gain   | REAL | ratio | gain as onnxruntime computed it.
+measured_jacobian_gain | REAL | ratio | How far the output moves for a small movement of the input, rms over rms.
 measured_backward_gain | REAL | ratio | backward_gain by finite differences.
 absorbed        | INTEGER | 0/1 | Whether every path behind normalises the output's scale away.
 residual        | INTEGER | 0/1 | Whether the output is added to what its input came from.

@@ -5,14 +5,17 @@ a session costs no copy of the weights and files that onnxruntime cannot load (i
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
 
+from initlint.errors import Reason, Refusal
 from initlint.graph import Graph, Model, Node, StoredTensor, ValueInfo
+from initlint.source import FileSource
 
 __all__ = ["Exported", "attribute_of", "element_number", "export", "folder_of", "node_of", "tensor_of"]
 
@@ -24,15 +27,27 @@ _SPECIAL = {"float32": "FLOAT", "float64": "DOUBLE", "float8e4m3fn": "FLOAT8E4M3
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A proto and the folder that its external locations are relative to."""
+    """A proto, the folder that its external locations are relative to, and the files they lie in, held open."""
 
     proto: onnx.ModelProto
     folder: str
+    files: tuple[FileSource, ...] = ()
+
+    def verify(self) -> None:
+        """Refuse a file that is no longer the one that was checked: onnxruntime opens it by its path."""
+        for file in self.files:
+            checked = os.fstat(file.descriptor)
+            try:
+                found = os.stat(file.path)
+            except OSError as error:
+                raise Refusal(Reason.EXTERNAL_DATA, f"{file.path} went away while it was probed") from error
+            if (found.st_dev, found.st_ino) != (checked.st_dev, checked.st_ino):
+                raise Refusal(Reason.EXTERNAL_DATA, f"{file.path} was replaced while it was probed")
 
 
 def folder_of(model: Model) -> str:
-    """Folder that holds the model file; the working directory for a model in memory."""
-    return os.path.dirname(os.path.abspath(model.path)) if os.path.exists(model.path) else os.getcwd()
+    """Folder that external locations are relative to: the root, so that no path leaves it whatever links lead there."""
+    return Path(os.path.abspath(model.path)).anchor
 
 
 def element_number(dtype: str) -> int:
@@ -51,7 +66,7 @@ def tensor_of(tensor: StoredTensor, folder: str, name: str | None = None) -> Ten
         proto.raw_data = tensor.read_bytes(0, tensor.nbytes).tobytes()
         return proto
     proto.data_location = TensorProto.EXTERNAL
-    relative = os.path.relpath(location, folder)
+    relative = os.path.relpath(os.path.realpath(location), folder)
     for key, value in (("location", relative), ("offset", tensor.offset), ("length", tensor.nbytes)):
         proto.external_data.add(key=key, value=str(value))
     return proto
@@ -105,7 +120,6 @@ def export(
     inputs: Iterable[ValueInfo],
     outputs: Sequence[str],
     constants: Iterable[onnx.TensorProto] = (),
-    extra_opsets: Mapping[str, int] | None = None,
 ) -> Exported:
     """A model of the given nodes over the stored tensors of `model`'s main graph; outputs are declared by name alone."""
     folder = folder_of(model)
@@ -117,6 +131,7 @@ def export(
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     proto = onnx.ModelProto(ir_version=max(model.ir_version, 8), producer_name="initlint")
     proto.graph.CopyFrom(graph)
-    for domain, version in {**model.opsets, **(extra_opsets or {})}.items():
+    for domain, version in model.opsets.items():
         proto.opset_import.add(domain=domain, version=version)
-    return Exported(proto, folder)
+    files = {id(tensor.source): tensor.source for tensor in model.initializers()}
+    return Exported(proto, folder, tuple(file for file in files.values() if isinstance(file, FileSource)))

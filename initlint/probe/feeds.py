@@ -29,7 +29,7 @@ def fed(inputs: Sequence[Input], generator: np.random.Generator) -> Feeds:
         values = draw(item, generator, 1, np.float32)
         if values is None:
             raise Refusal(Reason.UNSUPPORTED, f"input {item.name!r} is of a kind that cannot be made up; use --input")
-        feeds[item.name] = values[0].astype(_numpy_type(item.dtype), copy=False)
+        feeds[item.name] = np.asarray(values[0], dtype=_numpy_type(item.dtype))
     return feeds
 
 

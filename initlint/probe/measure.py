@@ -1,42 +1,43 @@
 """Measure a model: feed it, read every tensor's statistics, say what ran where and whether it repeats."""
 
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod, sqrt
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from initlint.errors import Reason, Refusal
-from initlint.graph import Model, Node
+from initlint.graph import Model
 from initlint.inputs import FLOATS, Input, generator_for
 from initlint.probe.feeds import Feeds, fed, load_data, pairs
-from initlint.probe.instrument import Instrumented, Tap, instrument
-from initlint.probe.session import Measured, open_session, providers_used, run
+from initlint.probe.folding import Measured, fold
+from initlint.probe.runnable import Part, runnable_part
+from initlint.probe.sensitivity import gradients, movements
+from initlint.probe.session import CPU, open_session, pair, providers_of_nodes, run
+from initlint.probe.taps import Tap
+from initlint.probe.twins import instrument
 from initlint.signal.propagate import Propagation
 
 __all__ = ["Probe", "ProbeOptions", "measure_model"]
 
-ATTEMPTS = 12  # operators that onnxruntime may lack before the probe gives up
-FAR_MEAN = 30.0  # |mean| / std from which float32 squares lose digits and a second, centred pass is made
-ROUNDING = {"float16": 2.0**-8, "bfloat16": 2.0**-5}  # differences that rounding explains, of the tensor's std
-STEP = 1e-2  # of a tensor's std: size of the perturbation behind the measured gradient
-MOST_PERTURBED = 64
-PERTURBATIONS = 4  # random directions a layer is moved in
+FAR_MEAN = 8.0  # |mean| / std from which squares are taken about the mean: at 30 float32 is off by 1e-4
+SQUARABLE = (1e-15, 1e15)  # magnitudes whose squares float32 holds
+ROUNDING = {"float16": 2.0**-8, "bfloat16": 2.0**-5}  # differences that rounding explains, of the tensor's magnitude
+WORK = 1e11  # multiply-adds that the runs on synthetic data may cost; heavier models get fewer runs
+# Operators that only arrange: what comes out has the statistics of what goes in.
+ARRANGING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"})
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeOptions:
-    """How to measure: pairs of runs, seed, device, the user's own data, whether gradients are measured."""
+    """How to measure: pairs of runs (None: as many as the model's work allows), seed, device, the user's own data."""
 
-    samples: int = 8
+    samples: int | None = None
     seed: int = 0
     device: str = "cpu"
     data: str | None = None
     sensitivity: bool = True
-    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,157 +45,167 @@ class Probe:
     """What onnxruntime did with the model."""
 
     measured: Mapping[str, Measured]
-    providers: tuple[str, ...]
+    providers: Mapping[str, tuple[str, ...]]  # provider -> kinds of operators that it ran
     samples: int
     fed: Mapping[str, str]  # input -> what it was given
     repeatable: bool | None  # two runs of one feed agree
     gradient_std: Mapping[str, float]  # of layer outputs, by finite differences
-    left_out: tuple[str, ...] = ()  # operators that onnxruntime does not have, with what depends on them
+    movement: Mapping[str, float] = field(default_factory=dict)  # rms change when the input moves, any unit
+    still: Mapping[str, float] = field(default_factory=dict)  # share of a layer's channels that did not move then
+    left_out: tuple[str, ...] = ()  # operators that did not run, with what depends on them
+    strayed: tuple[str, ...] = ()  # kinds of operators that ran elsewhere than on the device asked for
+    varying: tuple[str, ...] = ()  # tensors whose shape depends on the data: not measured
     seconds: float = 0.0
-    root_scale: float = 1.0  # measured over predicted signal std of the roots
-    notes: tuple[str, ...] = field(default=())
+    roots: tuple[tuple[float, float], ...] = ()  # predicted and measured signal std of each root
 
 
 def measure_model(
-    model: Model, inputs: Sequence[Input], prediction: Propagation, layers: Sequence[str], options: ProbeOptions
+    model: Model,
+    inputs: Sequence[Input],
+    prediction: Propagation,
+    layers: Sequence[str],
+    options: ProbeOptions,
+    report: Callable[[float], None] = lambda _: None,
 ) -> Probe:
     """Run the model and measure every float tensor the prediction has a shape for; `layers` are layer outputs.
 
-    Raises Refusal where no part of the model runs, or the device asked for is not there.
+    `report` is told how long the first pair of runs took. Raises Refusal where no part of the model runs, or the device
+    asked for is not there.
     """
     started = time.perf_counter()
-    generator = generator_for(model, options.seed + 2)
-    feeds = _feeds(inputs, generator, options)
-    present = _main_values(model)
-    taps = tuple(
-        Tap(name, prediction.shapes[name], prediction.producers.get(name, "").rpartition("::")[2])
-        for name, dtype in prediction.dtypes.items()
-        if dtype in FLOATS and prod(prediction.shapes[name]) > 0 and name in present
-    )
+    feeds, described = _feeds(inputs, model, prediction, options)
+    taps, aliases = _taps(model, prediction, frozenset(layers))
     dependent = frozenset(prediction.dtypes) | frozenset(prediction.unknown)
-    nodes, left_out, instrumented = _that_runs(model, taps, dependent, options)
-    session = open_session(instrumented, device=options.device, threads=options.threads)
-    measured = run(session, instrumented, feeds)
-    measured |= _centred(model, instrumented, measured, dependent, nodes, feeds, options)
-    same = feeds[0][0]
-    repeated = run(session, instrumented, [(same, same)])
-    gradients = {}
+    part = runnable_part(model, taps, dependent, feeds[0], options.device)
+    report(time.perf_counter() - started)
+    measured = fold(part.instrumented.taps, run(part.session, (pair(*item) for item in feeds)))
+    measured |= _again(model, part, measured, dependent, feeds, options)
+    one = feeds[0][0]
+    if feeds[0][1] is one:
+        for item in measured.values():
+            item.signal_std = None
+    repeated = fold(part.instrumented.taps, run(part.session, [pair(one, one)]))
+    moved: dict[str, Measured] = {}
+    gradient_std: dict[str, float] = {}
     if options.sensitivity:
-        tapped = {tap.name for tap in instrumented.taps}
-        chosen = [name for name in layers if name in tapped][:MOST_PERTURBED]
-        gradients = _sensitivity(model, instrumented, measured, dependent, nodes, chosen, feeds[0][0], options)
+        generator = generator_for(model, options.seed + 3)
+        moved = movements(part, inputs, [item[0] for item in feeds[:2]], generator)
+        chosen = {tap.name: tap for tap in part.instrumented.taps}
+        gradient_std = gradients(
+            model, part.nodes, [chosen[name] for name in dict.fromkeys(layers) if name in chosen], measured, one, generator,
+            work=max(prediction.work, 1.0), most_work=len(feeds) * prediction.work, device=options.device,
+        )  # fmt: skip
+    repeatable = _repeats(repeated, measured, prediction.dtypes)
+    measured |= {name: measured[source] for name, source in aliases.items() if source in measured}
+    moved |= {name: moved[source] for name, source in aliases.items() if source in moved}
+    providers, strayed = _providers(part, pair(one, one), options.device)
     return Probe(
         measured=measured,
-        providers=tuple(providers_used(session)),
+        providers=providers,
+        strayed=strayed,
         samples=2 * len(feeds),
-        fed={item.name: f"{item.kind} {item.dtype}{list(item.shape)}" for item in inputs},
-        repeatable=_repeats(repeated, measured, prediction.dtypes),
-        gradient_std=gradients,
-        left_out=tuple(left_out),
+        fed=described,
+        repeatable=repeatable,
+        gradient_std=gradient_std,
+        movement={name: item.signal_std for name, item in moved.items() if item.signal_std is not None},
+        still={name: item.still_fraction for name, item in moved.items() if item.still_fraction is not None},
+        left_out=part.left_out,
+        varying=part.varying,
         seconds=time.perf_counter() - started,
-        root_scale=_root_scale(measured, prediction),
+        roots=_roots(measured, prediction),
     )
 
 
-def _root_scale(measured: Mapping[str, Measured], prediction: Propagation) -> float:
-    """How much larger the signal of the roots is than assumed: not 1 where the user's own data was fed."""
-    references = set(prediction.reference_std.values())
-    for name, item in measured.items():
-        signal = prediction.signals.get(name)
-        if signal is not None and signal.signal_std in references and item.signal_std > 0 and signal.signal_std > 0:
-            return item.signal_std / signal.signal_std
-    return 1.0
-
-
-def _feeds(inputs: Sequence[Input], generator: np.random.Generator, options: ProbeOptions) -> list[tuple[Feeds, Feeds]]:
+def _feeds(
+    inputs: Sequence[Input], model: Model, prediction: Propagation, options: ProbeOptions
+) -> tuple[list[tuple[Feeds, Feeds]], dict[str, str]]:
+    """Pairs of feeds, and in words what each input was given."""
+    generator = generator_for(model, options.seed + 2)
+    words = {item.name: f"{item.kind} {item.dtype}{list(item.shape)}" for item in inputs}
     if options.data is None:
-        return list(pairs(inputs, generator, options.samples))
-    shapes = {item.name: item.shape for item in inputs}
-    samples = load_data(Path(options.data), shapes)
+        affordable = int(np.clip(WORK / max(2 * prediction.work, 1.0), 1, 8))
+        return list(pairs(inputs, generator, options.samples or affordable)), words
+    samples = load_data(Path(options.data), {item.name: item.shape for item in inputs})
     rest = [item for item in inputs if any(item.name not in sample for sample in samples)]
     whole = [{**fed(rest, generator), **sample} for sample in samples]
-    if len(whole) == 1:
-        return [(whole[0], whole[0])]
-    return [(whole[index], whole[index + 1]) for index in range(0, len(whole) - 1, 2)]
+    for name in samples[0]:
+        words[name] = f"{options.data} {samples[0][name].dtype}{list(samples[0][name].shape)} x {len(samples)}"
+    # An odd one out is paired with the first; a single sample has no signal to show.
+    return [(one, whole[(2 * index + 1) % len(whole)]) for index, one in enumerate(whole[::2])], words
 
 
-def _main_values(model: Model) -> frozenset[str]:
-    names = {output for node in model.graph.nodes for output in node.outputs}
-    return frozenset(names.union(info.name for info in model.graph.inputs))
-
-
-def _that_runs(
-    model: Model, taps: Sequence[Tap], dependent: frozenset[str], options: ProbeOptions
-) -> tuple[tuple[Node, ...], list[str], Instrumented]:
-    """The largest part of the model that onnxruntime takes: nodes behind an operator it lacks are left out."""
-    nodes = model.graph.nodes
-    left_out: list[str] = []
-    for _ in range(ATTEMPTS):
-        made = {output for node in nodes for output in node.outputs} | {info.name for info in model.graph.inputs}
-        kept = tuple(tap for tap in taps if tap.name in made)
-        if not kept:
-            raise Refusal(
-                Reason.UNSUPPORTED, f"no part of the model runs in onnxruntime (left out: {', '.join(left_out)})"
-            )
-        instrumented = instrument(model, kept, dependent=dependent, nodes=nodes)
-        try:
-            open_session(instrumented, device=options.device, threads=options.threads)
-        except Refusal as refusal:
-            missing = _missing_operator(refusal.message, nodes)
-            if missing is None:
-                raise
-            left_out.append(missing)
-            nodes = _without(nodes, missing)
+def _taps(model: Model, prediction: Propagation, layers: frozenset[str]) -> tuple[tuple[Tap, ...], dict[str, str]]:
+    """What is tapped, and tensors that are another one arranged anew: those take its figures."""
+    present = {info.name for info in model.graph.inputs}
+    source: dict[str, str] = {}
+    inner: set[str] = set()
+    for graph in model.graphs():
+        for node in graph.nodes:
+            present.update(node.outputs)
+            if graph is not model.graph:
+                inner.update(node.outputs)
+            elif node.op in ARRANGING and node.inputs and not node.domain:
+                source[node.outputs[0]] = node.inputs[0]
+    taps: list[Tap] = []
+    aliases: dict[str, str] = {}
+    for name, dtype in prediction.dtypes.items():
+        shape = prediction.shapes[name]
+        if dtype not in FLOATS or not prod(shape) or name not in present:
             continue
-        return nodes, left_out, instrumented
-    raise Refusal(Reason.UNSUPPORTED, f"onnxruntime lacks too many operators: {', '.join(left_out)}")
+        origin = source.get(name)
+        origin = aliases.get(origin, origin) if origin is not None else None
+        if (
+            origin is not None
+            and prediction.dtypes.get(origin) == dtype
+            and prod(prediction.shapes[origin]) == prod(shape)
+        ):
+            aliases[name] = origin
+            continue
+        signal = prediction.signals.get(name)
+        far = signal is not None and abs(signal.mean) > FAR_MEAN * signal.std
+        taps.append(
+            Tap(
+                name, shape, prediction.producers.get(name, "").rpartition("::")[2], dtype,
+                channel_axis=prediction.channel_axes.get(name), centre=signal.mean if signal is not None and far else 0.0,
+                channels_apart=name in layers,
+            )
+        )  # fmt: skip
+    return tuple(taps), aliases
 
 
-def _missing_operator(message: str, nodes: Sequence[Node]) -> str | None:
-    """The kind of operator that onnxruntime says it does not have."""
-    present = {node.op: node.kind for node in nodes}
-    for pattern in (
-        r"find an implementation for (?:the node [^:]*:)?([\w.]+)\(",
-        r"([\w.]+)\(\d+\) is not a registered",
-        r"No Op registered for ([\w.]+)",
-        r"Fatal error: (?:[\w.]+:)*([\w.]+)\(",
-    ):
-        found = re.search(pattern, message)
-        if found and found.group(1).rpartition(".")[2] in present:
-            return present[found.group(1).rpartition(".")[2]]
-    return None
-
-
-def _without(nodes: Sequence[Node], kind: str) -> tuple[Node, ...]:
-    lost: set[str] = set()
-    kept = []
-    for node in nodes:
-        if node.kind == kind or any(name in lost for name in node.inputs):
-            lost.update(name for name in node.outputs if name)
-        else:
-            kept.append(node)
-    return tuple(kept)
-
-
-def _centred(
+def _again(
     model: Model,
-    instrumented: Instrumented,
+    part: Part,
     measured: Mapping[str, Measured],
     dependent: frozenset[str],
-    nodes: Sequence[Node],
     feeds: Sequence[tuple[Feeds, Feeds]],
     options: ProbeOptions,
 ) -> dict[str, Measured]:
-    """A second pass for tensors whose mean dwarfs their std: float32 squares are taken about the mean."""
+    """A second look at tensors whose squares float32 did not hold: about the measured mean, in units of their magnitude."""
     far = tuple(
-        replace(tap, centre=item.mean)
-        for tap in instrumented.taps
-        if (item := measured[tap.name]).std * FAR_MEAN < abs(item.mean) and item.mean
+        adjusted for tap in part.instrumented.taps if (adjusted := _adjusted(tap, measured[tap.name])) is not None
     )
     if not far:
         return {}
-    again = instrument(model, far, dependent=dependent, nodes=nodes)
-    return run(open_session(again, device=options.device, threads=options.threads), again, feeds)
+    again = instrument(model, part.nodes, far, dependent)
+    found = fold(again.taps, run(open_session(again, device=options.device), (pair(*item) for item in feeds)))
+    for name, item in found.items():
+        item.nans, item.infs = measured[name].nans, measured[name].infs
+    return found
+
+
+def _adjusted(tap: Tap, item: Measured) -> Tap | None:
+    """The tap as it should have been, where the first look was not good enough."""
+    if tap.dtype == "float64":
+        return None
+    low, high = SQUARABLE
+    if item.absmax and (item.overflowed or not low < item.absmax < high):
+        return replace(tap, scale=1.0 / item.absmax)
+    if item.mean is None or item.std is None or not item.std:
+        return None
+    if FAR_MEAN * item.std < abs(item.mean - tap.centre):
+        return replace(tap, centre=item.mean)
+    return None
 
 
 def _repeats(
@@ -204,51 +215,24 @@ def _repeats(
     if not repeated:
         return None
     return all(
-        item.signal_std
-        <= ROUNDING.get(dtypes.get(name, ""), 2.0**-18) * max(measured[name].std, abs(measured[name].mean))
+        item.signal_std is None
+        or item.signal_std <= ROUNDING.get(dtypes.get(name, ""), 2.0**-18) * measured[name].absmax
         for name, item in repeated.items()
     )
 
 
-def _sensitivity(
-    model: Model,
-    instrumented: Instrumented,
-    measured: Mapping[str, Measured],
-    dependent: frozenset[str],
-    nodes: Sequence[Node],
-    layers: Sequence[str],
-    feed: Feeds,
-    options: ProbeOptions,
-) -> dict[str, float]:
-    """RMS gradient of a random combination of the outputs at each layer, by perturbing the layer in one copy.
+def _providers(part: Part, feed: Feeds, device: str) -> tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]:
+    """What ran where, and what strayed; on the CPU there is nothing to ask."""
+    if device == "cpu":
+        return {CPU: ()}, ()
+    return providers_of_nodes(part.instrumented, feed, device)
 
-    For u ~ N(0, I), E |J u|^2 is the squared Frobenius norm of the Jacobian; divided by the layer's size it is the mean
-    square gradient of `sum(c y)` for c ~ N(0, 1), the quantity the prediction reports.
-    """
-    shapes = {tap.name: tap.shape for tap in instrumented.taps}
-    ends = {info.name for info in model.graph.outputs}
-    taps = tuple(tap for tap in instrumented.taps if tap.name in ends)
-    if not taps or not layers:
-        return {}
-    perturbed = instrument(model, taps, dependent=dependent, nodes=nodes, perturbed=layers)
-    session = open_session(perturbed, device=options.device, threads=options.threads)
-    generator = generator_for(model, options.seed + 3)
-    found = {}
-    for name in layers:
-        step = STEP * (measured[name].std or 1.0)
-        feeds = [
-            (
-                {
-                    **feed,
-                    f"initlint_delta/{name}": generator.standard_normal(shapes[name], dtype=np.float32)
-                    * np.float32(step),
-                },
-                feed,
-            )
-            for _ in range(PERTURBATIONS)
-        ]
-        results = run(session, perturbed, feeds)
-        # `signal_std` halves the mean square of the difference; undo that and count elements instead of averaging.
-        energy = sum(2 * item.signal_std**2 * item.elements for item in results.values())
-        found[name] = sqrt(energy / prod(shapes[name])) / step
-    return found
+
+def _roots(measured: Mapping[str, Measured], prediction: Propagation) -> tuple[tuple[float, float], ...]:
+    """The roots' signal as predicted and as measured: the two differ where the user's own data was fed."""
+    references = set(prediction.reference_std.values())
+    return tuple(
+        (signal.signal_std, item.signal_std)
+        for name, item in measured.items()
+        if (signal := prediction.signals.get(name)) is not None and signal.signal_std in references and item.signal_std
+    )

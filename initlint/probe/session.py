@@ -1,167 +1,145 @@
-"""Run an instrumented model and fold its row statistics into one measurement a tensor. Runs inside the probe's process."""
+"""Open an instrumented model in onnxruntime and run it. Runs inside the probe's process."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import prod, sqrt
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime as ort
 
 from initlint.errors import Reason, Refusal
-from initlint.probe.instrument import COPIES, Instrumented, Tap
+from initlint.probe.taps import COPIES
+from initlint.probe.twins import DELTA, Instrumented
 
-__all__ = ["Measured", "open_session", "providers_used", "run"]
+__all__ = ["INSTALL", "open_session", "pair", "providers_of_nodes", "ran_where", "run"]
 
 Feeds = Mapping[str, npt.NDArray[Any]]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+FLOAT_TYPES = frozenset({"float", "double", "float16", "bfloat16"})
+INSTALL = "pip install --force-reinstall --no-deps onnxruntime-gpu"
 
 
-@dataclass(slots=True)
-class Measured:
-    """One tensor as onnxruntime computed it, over all runs; the words are those of the prediction."""
-
-    elements: int
-    runs: int = 0
-    mean: float = 0.0
-    std: float = 0.0
-    signal_std: float = 0.0
-    minimum: float = 0.0
-    maximum: float = 0.0
-    nans: int = 0  # rows that held a NaN; which of a row's elements is not known
-    infs: int = 0
-    dead_fraction: float | None = None
-    saturated_fraction: float | None = None
-    _sum: float = field(default=0.0, repr=False)
-    _squares: float = field(default=0.0, repr=False)
-    _differences: float = field(default=0.0, repr=False)
-    _active: Any = field(default=None, repr=False)
-    _near: float = field(default=0.0, repr=False)
-
-    @property
-    def absmax(self) -> float:
-        """Largest magnitude seen."""
-        return max(abs(self.minimum), abs(self.maximum))
-
-
-def open_session(instrumented: Instrumented, *, device: str = "cpu", threads: int = 0) -> ort.InferenceSession:
+def open_session(
+    instrumented: Instrumented, *, device: str = "cpu", profile: str | None = None
+) -> ort.InferenceSession:
     """A session that keeps the graph as it is and the weights in their file.
 
-    Raises Refusal where onnxruntime does not take the model, or the device asked for is not there.
+    Raises Refusal where onnxruntime does not take the model, or the device asked for is not there. With `profile`, a
+    prefix of a path, the session records what ran where.
     """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-    options.intra_op_num_threads = threads
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", instrumented.exported.folder
     )
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
     providers = _providers(device)
     try:
         session = ort.InferenceSession(instrumented.exported.proto.SerializeToString(), options, providers=providers)
+    except MemoryError:
+        raise
     except Exception as error:
-        raise Refusal(Reason.UNSUPPORTED, f"onnxruntime does not run it: {_one_line(error)}") from error
+        raise _refusal("onnxruntime does not run it", error) from error
+    instrumented.exported.verify()
     if device != "cpu":
         session.disable_fallback()
-        if providers_used(session)[0] != "CUDAExecutionProvider":
-            raise Refusal(Reason.PROVIDER, "the CUDA provider was asked for and could not be used; see docs/probe.md")
+        if session.get_providers()[0] != CUDA:
+            raise Refusal(
+                Reason.PROVIDER,
+                f"--device {device}: onnxruntime could not start CUDA (no driver, no GPU, or its libraries are missing); "
+                f'the libraries come with: pip install "onnxruntime-gpu[cuda,cudnn]"',
+            )
     return session
 
 
 def _providers(device: str) -> list[Any]:
     if device == "cpu":
-        return ["CPUExecutionProvider"]
+        return [CPU]
     available = ort.get_available_providers()
-    if "CUDAExecutionProvider" not in available:
+    if CUDA not in available:
         raise Refusal(
             Reason.PROVIDER,
-            f"--device {device} needs onnxruntime with the CUDA provider, this one has {', '.join(available)}; "
-            "install it with: pip install --force-reinstall --no-deps onnxruntime-gpu",
+            f"--device {device} needs onnxruntime with CUDA, which this one lacks; install it with: {INSTALL}",
         )
     _, _, index = device.partition(":")
-    return [("CUDAExecutionProvider", {"device_id": index or "0"}), "CPUExecutionProvider"]
+    return [(CUDA, {"device_id": index or "0"}), CPU]
 
 
-def providers_used(session: ort.InferenceSession) -> list[str]:
-    """Providers the session really has, in order of preference."""
-    return list(session.get_providers())
+def pair(one: Feeds, other: Feeds) -> dict[str, npt.NDArray[Any]]:
+    """One feed for each copy."""
+    return {**one, **{COPIES[1] + name: value for name, value in other.items()}}
 
 
-def run(
-    session: ort.InferenceSession,
-    instrumented: Instrumented,
-    pairs: Iterator[tuple[Feeds, Feeds]] | Sequence[tuple[Feeds, Feeds]],
-) -> dict[str, Measured]:
-    """Feed pairs of independent inputs and fold the statistics of every tap."""
+def run(session: ort.InferenceSession, feeds: Iterable[Feeds]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Outputs by name, one feed after another. Inputs that the session does not have are left out; deltas default to 0."""
     names = [output.name for output in session.get_outputs()]
-    wanted = {item.name for item in session.get_inputs()}
-    measured = {tap.name: Measured(prod(tap.shape)) for tap in instrumented.taps}
-    for one, other in pairs:
-        feeds = {**one, **{COPIES[1] + name: value for name, value in other.items()}}
-        zero = {name: np.zeros((), np.float32) for name in wanted if name.startswith("initlint_delta/")}
-        given = {**zero, **{name: value for name, value in feeds.items() if name in wanted}}
+    inputs = {item.name: item.type for item in session.get_inputs()}
+    for feed in feeds:
+        given = {name: _typed(value, inputs[name]) for name, value in feed.items() if name in inputs}
+        for name, kind in inputs.items():
+            if name.startswith(DELTA) and name not in given:
+                given[name] = _typed(np.zeros((), np.float32), kind)
         try:
-            values = dict(zip(names, session.run(names, given), strict=True))
+            yield dict(zip(names, session.run(names, given), strict=True))
+        except MemoryError:
+            raise
         except Exception as error:
-            raise Refusal(Reason.UNSUPPORTED, f"onnxruntime stopped: {_one_line(error)}") from error
-        for tap in instrumented.taps:
-            _fold(measured[tap.name], tap, values)
-    for tap in instrumented.taps:
-        _finish(measured[tap.name], tap)
-    return measured
+            raise _refusal("onnxruntime stopped", error) from error
 
 
-def _fold(measured: Measured, tap: Tap, values: Mapping[str, npt.NDArray[Any]]) -> None:
-    base = f"initlint/{tap.name}"
-    measured.runs += 1
-    if not prod(tap.shape):
-        return
-    first = measured.runs == 1
-    for index in range(len(COPIES)):
-        sums = values[f"{base}/ReduceSum{index}"].astype(np.float64)
-        squares = values[f"{base}/ReduceSumSquare{index}"].astype(np.float64)
-        highs, lows = values[f"{base}/ReduceMax{index}"], values[f"{base}/ReduceMin{index}"]
-        # ReduceMax drops NaN in onnxruntime, the sum of squares does not: that is where NaN and Inf are read.
-        broken = ~np.isfinite(squares)
-        measured.nans += int(np.count_nonzero(np.isnan(squares)))
-        measured.infs += int(np.count_nonzero(np.isinf(highs) | np.isinf(lows)))
-        finite_high, finite_low = highs[np.isfinite(highs)], lows[np.isfinite(lows)]
-        high = float(finite_high.max()) if finite_high.size else 0.0
-        low = float(finite_low.min()) if finite_low.size else 0.0
-        measured.maximum = high if first and index == 0 else max(measured.maximum, high)
-        measured.minimum = low if first and index == 0 else min(measured.minimum, low)
-        measured._sum += float(sums[~broken].sum())
-        measured._squares += float(squares[~broken].sum())
-    differences = values[f"{base}/Signal"].astype(np.float64)
-    measured._differences += float(differences[np.isfinite(differences)].sum())
-    active = values.get(f"{base}/Active")
-    if active is not None:
-        measured._active = active.astype(np.float64) + (0 if measured._active is None else measured._active)
-    near = values.get(f"{base}/Saturated")
-    if near is not None:
-        measured._near += float(near.astype(np.float64).sum())
+def _typed(value: npt.NDArray[Any], kind: str) -> Any:
+    """The array in the session's own element type; bfloat16, which numpy lacks, as an OrtValue."""
+    types = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+    array = np.asarray(value)
+    if kind in types:
+        return array.astype(types[kind], copy=False)
+    if kind == "tensor(bfloat16)":
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), int(onnx.TensorProto.BFLOAT16))
+    return array
 
 
-def _finish(measured: Measured, tap: Tap) -> None:
-    count = measured.elements * measured.runs
-    if not count:
-        return
-    total = len(COPIES) * count
-    shifted = measured._sum / total
-    measured.mean = shifted + tap.centre
-    measured.std = sqrt(max(measured._squares / total - shifted * shifted, 0.0))
-    measured.signal_std = sqrt(max(measured._differences / count / 2, 0.0))
-    if measured._active is not None:
-        looks = count / len(measured._active)
-        if looks >= 100:
-            measured.dead_fraction = float(np.mean(measured._active < 0.01 * looks))
-    if tap.op in ("Tanh", "Sigmoid", "HardSigmoid", "Softsign"):
-        measured.saturated_fraction = measured._near / count
+def _refusal(what: str, error: Exception) -> Refusal:
+    text = " ".join(str(error).split())
+    memory = any(sign in text for sign in ("bad_alloc", "Failed to allocate", "bad allocation", "BFCArena"))
+    return Refusal(Reason.MEMORY if memory else Reason.UNSUPPORTED, f"{what}: {text[:600]}")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def providers_of_nodes(
+    instrumented: Instrumented, feed: Feeds, device: str
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """(provider -> kinds of the model's own nodes that it ran, kinds that ran elsewhere than asked) in one profiled run."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = open_session(instrumented, device=device, profile=os.path.join(folder, "run"))
+        for _ in run(session, [feed]):
+            pass
+        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    return ran_where(events, CPU if device == "cpu" else CUDA)
+
+
+def ran_where(events: Sequence[Mapping[str, Any]], wanted: str) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Providers by the events of a profile; the probe's own reductions, and integers (shapes) on the CPU, do not count."""
+    kinds: dict[str, dict[str, None]] = {}
+    strayed: dict[str, None] = {}
+    for event in events:
+        arguments = event.get("args", {})
+        provider = str(arguments.get("provider", ""))
+        if event.get("cat") != "Node" or not provider or str(event.get("name", "")).startswith("initlint"):
+            continue
+        kind = str(arguments.get("op_name", ""))
+        kinds.setdefault(provider, {})[kind] = None
+        types = {name for item in arguments.get("output_type_shape", ()) for name in item}
+        if provider != wanted and types & FLOAT_TYPES:
+            strayed[kind] = None
+    return {provider: tuple(names) for provider, names in kinds.items()}, tuple(strayed)

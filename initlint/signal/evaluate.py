@@ -78,7 +78,7 @@ class Evaluation:
         self._roots: list[str] = []
         self._ancestry: dict[str, int] = {}
         self._ends: set[str] = set()  # outputs of the graph's own input normalisation
-        self._channel_axis: dict[str, int | None] = {}
+        self.channel_axes: dict[str, int | None] = {}
         self._declared: dict[str, str] = {}
         self._uses: Counter[str] = Counter()
         for graph in model.graphs():
@@ -214,7 +214,7 @@ class Evaluation:
     ) -> None:
         self.producers[name] = node.kind
         self._ancestry[name] = ancestry
-        self._channel_axis[name] = channel_axis
+        self.channel_axes[name] = channel_axis
         if values.shape[0] == 1:
             return
         self.dtypes[name] = dtype
@@ -283,9 +283,7 @@ class Evaluation:
             return -1
         if node.op in {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"}:
             return None
-        return next(
-            (self._channel_axis[name] for name in node.inputs if self._channel_axis.get(name) is not None), None
-        )
+        return next((self.channel_axes[name] for name in node.inputs if self.channel_axes.get(name) is not None), None)
 
     def _element_type(self, node: Node, inputs: Sequence[Draws | Unknown | None], values: Array) -> str:
         """Element type the file gives the output: what Cast says, else that of the first float input."""

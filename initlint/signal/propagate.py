@@ -67,6 +67,7 @@ class Propagation:
     float_type: str
     work: float  # multiply-adds of one draw
     channel_moments: Mapping[str, Any] = field(default_factory=dict)  # BatchNormalization -> (means, stds) of its input
+    channel_axes: Mapping[str, int | None] = field(default_factory=dict)  # of a tensor's units, None: not known
     notes: tuple[str, ...] = ()
 
     @property
@@ -113,6 +114,7 @@ def propagate(model: Model, assumptions: Assumptions | None = None) -> Propagati
         float_type=np.dtype(main.run.float_type).name,
         work=pilot.work,
         channel_moments=main.channel_moments,
+        channel_axes=main.channel_axes,
         notes=pilot.notes,
     )
 

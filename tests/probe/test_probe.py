@@ -14,9 +14,11 @@ from initlint.errors import Refusal
 from initlint.inputs import generator_for
 from initlint.model import open_model
 from initlint.probe.feeds import fed, load_data, pairs
-from initlint.probe.instrument import Tap, instrument
+from initlint.probe.folding import fold
 from initlint.probe.measure import ProbeOptions, measure_model
-from initlint.probe.session import open_session, run
+from initlint.probe.session import open_session, pair, run
+from initlint.probe.taps import Tap
+from initlint.probe.twins import instrument
 from initlint.signal.propagate import Assumptions, propagate
 
 RANDOM = np.random.Generator(np.random.Philox(11))
@@ -87,11 +89,11 @@ def test_weights_stay_in_their_file(tmp_path: Path) -> None:
         w=RANDOM.standard_normal((64, 512)).astype(np.float32),
     )
     with open_model(path) as model:
-        instrumented = instrument(model, [Tap("y", (1, 512), "MatMul")], dependent=frozenset({"x", "y"}))
+        instrumented = instrument(model, model.graph.nodes, [Tap("y", (1, 512))], frozenset({"x", "y"}))
         assert instrumented.exported.proto.ByteSize() < 8192
         session = open_session(instrumented)
         feed = {"x": np.ones((1, 64), np.float32)}
-        measured = run(session, instrumented, [(feed, feed)])
+        measured = fold(instrumented.taps, run(session, [pair(feed, feed)]))
     weight = numpy_helper.to_array(onnx.load(str(path)).graph.initializer[0])
     assert measured["y"].std == pytest.approx(weight.sum(axis=0).std(), rel=1e-4)
     assert measured["y"].signal_std == 0
