@@ -21,7 +21,7 @@ from initlint.waivers import over_all_models
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Event", "analyse_here", "analyse_in_worker", "check", "check_paths"]
+__all__ = ["Event", "analyse_here", "analyse_in_worker", "check", "check_paths", "check_rule_settings"]
 
 Watch = Callable[[Progress], None]
 MODELS_PER_WORKER = 64  # then a fresh one: whatever libraries leak stays bounded
@@ -86,7 +86,7 @@ def check_paths(
     paths: Sequence[str], loaded: Loaded, watch: Callable[[int, Progress], None] | None = None
 ) -> Iterator[Event]:
     """Analyse models in `jobs` workers; events come in the order of the paths. A refused model is an event like any."""
-    _check_rule_settings(loaded)
+    check_rule_settings(loaded)
     jobs = min(loaded.config.jobs, len(paths))
     if jobs <= 1:
         yield from _serve(enumerate(paths), paths, loaded, watch)
@@ -103,7 +103,7 @@ def check_paths(
             worker.kill()
 
 
-def _check_rule_settings(loaded: Loaded) -> None:
+def check_rule_settings(loaded: Loaded) -> None:
     """Refuse a setting of a rule that does not exist, with the line it stands on, before any model is opened."""
     config = loaded.config
     if not (config.rules or config.select or config.ignore or config.waive):

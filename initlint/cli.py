@@ -24,6 +24,7 @@ COMMANDS = {
     "rules": "All rules, their severity now, where each setting came from.",
     "query": "Ask the fact tables of a model in SQL.",
     "test": "Run the examples inside rule files.",
+    "scan": "Lint thousands of models into a store; resume, compare, gate.",
     "convert": "Another format from a JSON or HTML report, without the model.",
 }
 EPILOG = """\b

@@ -4,6 +4,7 @@ import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -20,14 +21,20 @@ class Request(msgspec.Struct, frozen=True):
     path: bytes
     root: bytes
     config: Config
+    wants: Literal["report", "content"] = "report"
 
 
 def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:
-    """Answer one request with progress, then the facts and the report, or a refusal."""
+    """Answer one request: the facts and the report after progress on the way, or the content's hash, or a refusal."""
     try:
         from initlint.checking import analyse_here  # noqa: PLC0415 - a fault while importing becomes an answer, too
 
         asked = msgspec.json.decode(request, type=Request)
+        if asked.wants == "content":
+            from initlint.fleet.content import content_of  # noqa: PLC0415 - only a scan asks for it
+
+            send(b"R", msgspec.json.encode(content_of(os.fsdecode(asked.path))))
+            return
         loaded = Loaded(asked.config, {}, Path(os.fsdecode(asked.root)))
         report = analyse_here(os.fsdecode(asked.path), loaded, lambda step: send(b"P", msgspec.json.encode(step)))
         send(b"F", report.facts.serialize())

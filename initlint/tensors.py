@@ -16,7 +16,7 @@ from initlint.graph import Source, StoredTensor
 from initlint.source import BytesSource, FileSource, open_file
 from initlint.wire import FLOAT_DATA, RAW_DATA, Payload
 
-__all__ = ["ExternalFiles", "TensorReader"]
+__all__ = ["ExternalFiles", "TensorReader", "check_location"]
 
 MOST_AXES = 64
 MOST_DENSE = 1 << 24  # elements a sparse tensor may have when written out
@@ -52,7 +52,7 @@ class ExternalFiles:
             return self._open[location]
         if self.folder is None or self.model_path is None:
             raise _external("a model in memory has no folder to find its data in")
-        _check_location(location)
+        check_location(location)
         path = os.path.join(self.folder, location)
         real = os.path.realpath(path)
         if not self._allowed(path, real):
@@ -97,7 +97,8 @@ def _within(path: str, folder: str) -> bool:
     return path.startswith(os.path.join(os.path.realpath(folder), ""))
 
 
-def _check_location(location: str) -> None:
+def check_location(location: str) -> None:
+    """Raise Refusal where the location of external data is no plain relative path below the model's folder."""
     if not location or len(location) > LONGEST_LOCATION:
         raise _external("data without a usable location")
     if "\0" in location or "\\" in location or re.match(r"[A-Za-z]:", location):

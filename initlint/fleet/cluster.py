@@ -1,0 +1,197 @@
+"""The pool that is a Dask cluster: tasks go to an existing scheduler, and each model runs in a child of a Dask worker.
+
+A task is named after what it is (file, content, settings), so that having it done twice does no harm. A worker that dies costs
+nothing: Dask gives its tasks to another. A scheduler that dies is waited for, and everything under way is handed in again.
+"""
+
+import contextlib
+import hashlib
+import platform
+import queue
+import threading
+import time
+from concurrent.futures import CancelledError, Future
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+
+from initlint import __version__
+from initlint.errors import Reason, Refusal
+from initlint.fleet.records import Answer, Candidate, Task
+from initlint.fleet.remote import Spool
+from initlint.fleet.work import Bench
+from initlint.text import one_line, safe
+
+__all__ = ["ClusterPool", "perform", "versions"]
+
+CONNECT = 20.0  # seconds to find the scheduler at first
+PATIENCE = 300.0  # seconds to wait for a scheduler, or for a first worker, to come back
+TRIES = 3  # for a task whose workers keep dying; each try outlives three of them
+WIDTH_HOLDS = 5.0  # seconds for which the number of threads is taken as known
+PACKAGES = ("onnx", "numpy", "ml_dtypes", "onnxruntime")  # whose versions a result may depend on
+
+_own = threading.local()
+
+
+def perform(payload: bytes) -> bytes:
+    """Do a task in a child of this Dask worker, one child for each of its threads; in and out as MessagePack."""
+    task = msgspec.msgpack.decode(payload, type=Task)
+    bench: Bench | None = getattr(_own, "bench", None)
+    if bench is None or bench.memory != task.config.memory:
+        bench = _own.bench = Bench(task.config.memory, Spool(keeps=False))
+    return msgspec.msgpack.encode(bench.perform(task))
+
+
+def versions() -> dict[str, str]:
+    """What a result may depend on in this process."""
+    found = {"initlint": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+class ClusterPool:
+    """A connection to a scheduler. `notes` says what differs between here and there without making results wrong."""
+
+    def __init__(self, address: str, *, patience: float = PATIENCE) -> None:
+        self.address, self.patience = address, patience
+        self.notes: list[str] = []
+        self._closed = False
+        self._client: Any = self._connect(CONNECT)
+        try:
+            self._check_versions()
+        except BaseException:
+            self._client.close()
+            raise
+        self._width, self._width_known = 1, 0.0
+        self._lost: queue.SimpleQueue[tuple[Task, Future[Answer], int] | None] = queue.SimpleQueue()
+        self._mender = threading.Thread(target=self._mend, daemon=True)
+        self._mender.start()
+
+    @property
+    def width(self) -> int:
+        """Threads of all Dask workers, as of some seconds ago."""
+        now = time.monotonic()
+        if now - self._width_known > WIDTH_HOLDS and self._client.status == "running":
+            with contextlib.suppress(OSError, ValueError, TimeoutError):  # the connection may just have gone
+                self._width = max(1, sum(self._client.nthreads().values()))
+            self._width_known = now
+        return self._width
+
+    def submit(self, task: Task) -> "Future[Answer]":
+        """Hand a task to the scheduler."""
+        future: Future[Answer] = Future()
+        self._send(task, future, 0)
+        return future
+
+    def release(self, candidate: Candidate) -> None:
+        """Workers keep nothing between tasks."""
+
+    def close(self) -> None:
+        """Let go of the scheduler; tasks under way are cancelled."""
+        self._closed = True
+        self._lost.put(None)
+        self._client.close(timeout=5)
+
+    def _send(self, task: Task, future: "Future[Answer]", attempt: int) -> None:
+        payload = msgspec.msgpack.encode(task)
+        key = f"initlint-{hashlib.sha256(payload).hexdigest()[:32]}-{attempt}"
+        try:
+            inner = self._client.get_executor().submit(perform, payload, key=key)
+        except Exception:  # noqa: BLE001 - the client has lost its scheduler, in one of many ways
+            self._lost.put((task, future, attempt))
+            return
+        inner.add_done_callback(lambda done: self._receive(done, task, future, attempt))
+
+    def _receive(self, inner: "Future[bytes]", task: Task, future: "Future[Answer]", attempt: int) -> None:
+        """What Dask says of a task: a result, which is checked, or how it was lost."""
+        if self._closed:
+            return
+        try:
+            answer = msgspec.msgpack.decode(inner.result(), type=Answer)
+        except CancelledError:
+            self._lost.put((task, future, attempt + 1))
+        except ImportError as error:
+            future.set_exception(Refusal(Reason.USAGE, f"a Dask worker cannot import initlint: {one_line(error)}"))
+        except Exception as error:  # noqa: BLE001 - whatever a worker or the wire raised
+            if (
+                type(error).__name__ in {"KilledWorker", "CommClosedError", "FutureCancelledError"}
+                and attempt + 1 < TRIES
+            ):
+                self._lost.put((task, future, attempt + 1))
+            else:
+                words = f"the cluster gave no answer: {type(error).__name__}: {one_line(error)}"
+                future.set_result(Answer(__version__, reason=Reason.CRASH, message=words))
+        else:
+            wrong = _wrong(task, answer)
+            if wrong is not None:
+                future.set_exception(Refusal(Reason.USAGE, wrong))
+            else:
+                future.set_result(answer)
+
+    def _mend(self) -> None:
+        """Hand lost tasks in again, once there is a scheduler to take them."""
+        while (item := self._lost.get()) is not None:
+            task, future, attempt = item
+            try:
+                self._reconnect()
+            except Refusal as refusal:
+                future.set_exception(refusal)
+            else:
+                self._send(task, future, attempt)
+
+    def _reconnect(self) -> None:
+        deadline = time.monotonic() + self.patience
+        while self._client.status != "running":
+            if time.monotonic() > deadline or self._closed:
+                raise Refusal(
+                    Reason.CRASH, f"{safe(self.address)}: the scheduler is gone; go on with --resume when it is back"
+                )
+            if self._client.status == "closed":
+                try:
+                    self._client = self._connect(2.0)
+                except Refusal:
+                    time.sleep(0.5)
+            else:
+                time.sleep(0.2)  # the client is trying on its own
+
+    def _connect(self, seconds: float) -> Any:
+        try:
+            import distributed  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise Refusal(Reason.USAGE, "a cluster needs `pip install 'initlint[cluster]'`") from None
+        try:
+            client: Any = distributed.Client
+            return client(self.address, timeout=seconds, set_as_default=False)
+        except Exception as error:  # noqa: BLE001 - an address that means nothing, nobody there, another protocol
+            words = one_line(error) if not isinstance(error, TimeoutError) else f"nobody answers within {seconds:.0f} s"
+            raise Refusal(Reason.USAGE, f"--cluster {safe(self.address)}: {words}") from None
+
+    def _check_versions(self) -> None:
+        """Refuse workers with another initlint; note what else differs."""
+        try:
+            self._client.wait_for_workers(1, timeout=CONNECT)
+        except TimeoutError:
+            raise Refusal(Reason.USAGE, f"--cluster {safe(self.address)}: the scheduler has no workers") from None
+        here = versions()
+        for worker, there in sorted(self._client.run(versions, on_error="return").items()):
+            if not isinstance(there, dict):
+                raise Refusal(Reason.USAGE, f"worker {worker} cannot import initlint: {one_line(there)}")
+            if there["initlint"] != __version__:
+                raise Refusal(Reason.USAGE, f"worker {worker} has initlint {there['initlint']}, not {__version__}")
+            other = [f"{name} {there[name]}, not {here[name]}" for name in here if there.get(name) != here[name]]
+            if other:
+                self.notes.append(f"worker {worker} has {'; '.join(other)}")
+
+
+def _wrong(task: Task, answer: Answer) -> str | None:
+    """Why an answer cannot be used."""
+    if answer.version != __version__:
+        return f"a Dask worker has initlint {answer.version}, not {__version__}"
+    if task.wants == "report" and answer.reason is None and (answer.content != task.content or not answer.report):
+        return "a Dask worker answered another question than it was asked"
+    return None

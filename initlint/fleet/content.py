@@ -1,0 +1,86 @@
+"""What a model file holds, as one hash: its own bytes and those of the data files it names."""
+
+import hashlib
+import re
+
+from initlint.errors import Refusal
+from initlint.source import FileSource, open_file
+from initlint.tensors import ExternalFiles
+from initlint.wire import skeleton_of
+
+__all__ = ["content_of", "locations_in"]
+
+CHUNK = 1 << 20
+MARK = b"\x0a\x08location"  # StringStringEntryProto, key "location": no tensor is external without it
+LOCATION = re.compile(re.escape(MARK) + rb"\x12([\x00-\x7f]|[\x80-\xff][\x00-\x1f])")  # and the length of its value
+
+
+def content_of(path: str) -> tuple[str, int]:
+    """(sha256, bytes) of a model with its data. Raises Refusal where the file itself cannot be read.
+
+    Data that cannot be read leaves the hash of the model alone: its analysis will say what is wrong.
+    """
+    digest = hashlib.sha256()
+    source = open_file(path)
+    try:
+        external = _absorb(digest, source)
+        size = source.size
+        if external:
+            size += _absorb_external(digest, source, path)
+    finally:
+        source.close()
+    return digest.hexdigest(), size
+
+
+def _absorb_external(digest: "hashlib._Hash", source: FileSource, path: str) -> int:
+    files = ExternalFiles(path)
+    try:
+        for location in _locations(source):
+            try:
+                data = files.open(location)
+            except (Refusal, OSError):
+                continue
+            digest.update(b"\0" + location.encode("utf-8", "surrogatepass") + b"\0")
+            _absorb(digest, data)
+        return files.size
+    finally:
+        files.close()
+
+
+def locations_in(path: str) -> list[str]:
+    """Every location of external data that a model file names, sorted; none where it is no model."""
+    try:
+        source = open_file(path)
+    except Refusal:
+        return []
+    try:
+        return _locations(source)
+    finally:
+        source.close()
+
+
+def _locations(source: FileSource) -> list[str]:
+    try:
+        message = skeleton_of(source).message
+    except Refusal:
+        return []
+    found = set()
+    for match in LOCATION.finditer(message):
+        low, *high = match[1]
+        length = (low & 0x7F) + (high[0] << 7 if high else 0)
+        found.add(message[match.end() : match.end() + length].decode("utf-8", "replace"))
+    return sorted(found)
+
+
+def _absorb(digest: "hashlib._Hash", source: FileSource) -> bool:
+    """Hash a whole file; whether it may name data files."""
+    buffer = bytearray(len(MARK) + CHUNK)
+    found = False
+    for offset in range(0, source.size, CHUNK):
+        length = min(CHUNK, source.size - offset)
+        view = memoryview(buffer)[len(MARK) : len(MARK) + length]
+        source.read_into(offset, view)
+        digest.update(view)
+        found = found or buffer.find(MARK, 0, len(MARK) + length) >= 0
+        buffer[: len(MARK)] = buffer[length : len(MARK) + length]
+    return found
