@@ -1,0 +1,305 @@
+"""How often the gate is right: the rule catalogue over trained, fresh, broken and harmlessly changed models.
+
+    python tests/benchmarks/calibrate_gate.py --trained DIR... --fresh DIR... --broken DIR... [--cache DIR] [--list]
+
+Trained models are right by definition; of fresh ones a forward pass says whether they are (`forward_truth.py`); `faults.py`
+makes broken ones and those whose fault leaves no trace. Families are split by a hash of their name into development and
+validation; thresholds may be settled on the first and are reported on the second. Rates come with exact (Clopper-Pearson)
+95 % intervals. Facts are kept in the cache by the hash of the model, so that a changed rule is judged again in seconds;
+`--again` makes them anew after the analysis itself has changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import time
+import zlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from forward_truth import forward
+from scipy.stats import beta
+
+import initlint
+from initlint.errors import Refusal
+from initlint.facts import Facts
+from initlint.report import Blamed, Finding, exit_code
+from initlint.rulefile import built_in, load
+from initlint.rules import Settings, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FIRST = 3  # layers that a reader looks at
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model with what is known of it and what the catalogue says."""
+
+    path: Path
+    label: str
+    half: str
+    exit: int
+    phase: str | None
+    findings: tuple[Finding, ...]
+    refusal: str | None
+    record: dict[str, object]
+
+    @property
+    def counting(self) -> list[Finding]:
+        return [item for item in self.findings if item.folded_under is None and item.severity != "note"]
+
+    @property
+    def blamed_right(self) -> bool | None:
+        """Whether the first error names a touched layer among its first three; None where there is no error."""
+        errors = [item for item in self.counting if item.severity == "error"]
+        if not errors:
+            return None
+        named = [layer.layer for layer in errors[0].blamed[:FIRST]] or [errors[0].place, errors[0].node]
+        touched = set(self.record.get("touched", ()))  # type: ignore[arg-type]
+        return any(name in touched for name in named)
+
+
+def family(path: Path) -> str:
+    """What a model shares with its like: the source's name, or the architecture's."""
+    parts = path.name.split("__")
+    return parts[1] if len(parts) > 2 and parts[0] in {"gh", "pypi", "npm", "sdist"} else path.name.split("-")[0]
+
+
+def half_of(path: Path) -> str:
+    if "corpus" in path.parts:
+        return "development"
+    return "development" if hashlib.sha256(family(path).encode()).digest()[0] < 102 else "validation"
+
+
+def interval(hits: int, count: int) -> str:
+    """A rate with its exact 95 % interval."""
+    if not count:
+        return "-"
+    low = 0.0 if hits == 0 else float(beta.ppf(0.025, hits, count - hits + 1))
+    high = 1.0 if hits == count else float(beta.ppf(0.975, hits + 1, count - hits))
+    return f"{hits}/{count} = {100 * hits / count:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+class Bench:
+    """Analyses with what they found kept in a folder."""
+
+    def __init__(self, cache: Path, *, again: bool) -> None:
+        self.cache, self.again, self.started = cache, again, time.time()
+        cache.mkdir(parents=True, exist_ok=True)
+        self.rules = load([built_in()])
+
+    def analysed(self, path: Path) -> dict[str, object]:
+        """Facts and findings of a model, from the cache where they are there."""
+        place = self.cache / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}.json"
+        if place.exists() and not (self.again and place.stat().st_mtime < self.started):
+            return json.loads(place.read_text())
+        began = time.perf_counter()
+        try:
+            report = initlint.check(path, isolation="none", name=path.name)
+            kept: dict[str, object] = {
+                "facts": base64.b64encode(zlib.compress(report.facts.serialize(), 9)).decode(),
+                "blamed": [
+                    [item.code, item.place, msgspec.to_builtins(item.blamed)] for item in report.findings if item.blamed
+                ],
+                "refusal": None,
+            }
+        except Refusal as refusal:
+            kept = {"refusal": str(refusal)}
+        except Exception as failure:
+            kept = {"refusal": f"{type(failure).__name__}: {failure}"}
+        kept["seconds"] = time.perf_counter() - began
+        place.write_text(json.dumps(kept))
+        return kept
+
+    def truth(self, path: Path) -> dict[str, str] | None:
+        """What a forward pass of a fresh model shows; None where it does not run."""
+        place = self.cache / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}.truth.json"
+        if not place.exists():
+            try:
+                place.write_text(json.dumps(forward(path).broken(None, "init")))
+            except Exception:
+                place.write_text("null")
+        return json.loads(place.read_text())
+
+    def case(self, path: Path, label: str) -> Case:
+        """One model judged by the rules as they are now."""
+        kept = self.analysed(path)
+        sidecar = path.with_suffix(".json")
+        record = json.loads(sidecar.read_text()) if sidecar.exists() else {}
+        half = half_of(path)
+        if kept["refusal"]:
+            return Case(path, label, half, 2, None, (), str(kept["refusal"]), record)
+        facts = Facts.deserialize(zlib.decompress(base64.b64decode(str(kept["facts"]))))
+        blame = {(place): msgspec.convert(layers, tuple[Blamed, ...]) for _, place, layers in kept["blamed"]}  # type: ignore[attr-defined]
+        judgement = judge(self.rules, facts, Settings(), path.name, lambda place, _grows: blame.get(place, ()))
+        order = {"error": 0, "warning": 1, "note": 2}
+        findings = tuple(sorted(judgement.findings, key=lambda item: (order[item.severity], item.depth or 0.0)))
+        report = initlint.Report(findings=findings)
+        phase = facts.query("SELECT phase FROM model")[0]["phase"]
+        facts.connection.close()
+        return Case(path, label, half, exit_code(report, "error"), str(phase), findings, None, record)
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    print(f"\n### {title}\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |")
+
+
+def by_rule(cases: Sequence[Case], half: str) -> None:
+    """How often each rule fires, folded findings left out, by severity and kind of model."""
+    labels = ("trained", "fresh, sound", "broken", "harmless fault")
+    groups = {
+        label: [case for case in cases if case.label == label and case.half == half and case.refusal is None]
+        for label in labels
+    }
+    hits: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for label, group in groups.items():
+        for case in group:
+            for key in {(item.code, item.severity) for item in case.findings if item.folded_under is None}:
+                hits[key][label] += 1
+    table(
+        f"Models on which a rule fires, {half} half",
+        ("rule", "severity", *labels),
+        [
+            (code, severity, *(interval(counts[label], len(groups[label])) for label in labels))
+            for (code, severity), counts in sorted(hits.items())
+        ],
+    )
+
+
+def verdicts(cases: Sequence[Case]) -> None:
+    """The targets, by half."""
+
+    def rate(label: str, half: str, hit: Callable[[Case], bool | None]) -> str:
+        found = [
+            value for case in cases if case.label == label and case.half == half if (value := hit(case)) is not None
+        ]
+        return interval(sum(found), len(found))
+
+    rows = []
+    for title, label, hit in (
+        ("trained models that exit 1", "trained", lambda case: case.exit == 1),
+        ("trained models that end in exit 2", "trained", lambda case: case.exit == 2),
+        ("sound fresh networks that exit 0", "fresh, sound", lambda case: case.exit == 0),
+        ("unsound fresh networks that exit 1", "fresh, unsound", lambda case: case.exit == 1),
+        (
+            "broken fresh networks that exit 1",
+            "broken",
+            lambda case: case.exit == 1 if case.record["phase"] == "init" else None,
+        ),
+        (
+            "broken trained models that exit 1",
+            "broken",
+            lambda case: case.exit == 1 if case.record["phase"] == "trained" else None,
+        ),
+        ("first error names a touched layer among its first three", "broken", lambda case: case.blamed_right),
+        (
+            "the same, faults in one or two layers of several",
+            "broken",
+            lambda case: None if case.record["every"] else case.blamed_right,
+        ),
+        ("at most 3 findings at warning or above, one fault", "broken", lambda case: len(case.counting) <= 3),
+        ("harmless faults that exit 0", "harmless fault", lambda case: case.exit == 0),
+        ("phase of fresh, broken or not", "fresh, sound", lambda case: case.phase == "init"),
+        ("phase of trained models", "trained", lambda case: case.phase == "trained"),
+    ):
+        rows.append((title, rate(label, "development", hit), rate(label, "validation", hit)))
+    table("Verdicts", ("what", "development", "validation"), rows)
+    by_fault: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        if case.label == "broken":
+            by_fault[str(case.record["fault"])].append(case)
+    table(
+        "Broken models by fault, both halves",
+        ("fault", "exit 1", "blamed right"),
+        [
+            (
+                name,
+                interval(sum(c.exit == 1 for c in group), len(group)),
+                interval(sum(bool(c.blamed_right) for c in group), sum(c.blamed_right is not None for c in group)),
+            )
+            for name, group in sorted(by_fault.items())
+        ],
+    )
+
+
+def listing(cases: Sequence[Case], half: str) -> None:
+    """Every case on the wrong side."""
+    for case in cases:
+        good = case.label in {"trained", "fresh, sound", "harmless fault"}
+        wrong = case.exit != (0 if good else 1)
+        if case.half == half and (
+            wrong
+            or (case.label == "broken" and case.blamed_right is False)
+            or (case.label == "broken" and len(case.counting) > 3)
+        ):
+            print(
+                f"\n{case.label}: {case.path.name}: exit {case.exit}, phase {case.phase}; {case.refusal or ''} {json.dumps(case.record.get('shown', ''))} touched {case.record.get('touched', '')}"
+            )
+            for item in case.counting[:6]:
+                print(
+                    f"    {item.severity} {item.code} {item.place}: {item.message[:160]} blamed {[b.layer for b in item.blamed[:3]]}"
+                )
+
+
+def main() -> None:
+    """Judge every model and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("trained", "fresh", "broken"):
+        parser.add_argument(f"--{name}", type=Path, nargs="*", default=[])
+    parser.add_argument("--cache", type=Path, default=Path(".gate-cache"))
+    parser.add_argument("--again", action="store_true", help="analyse anew")
+    parser.add_argument("--list", choices=("development", "validation"), help="name the wrong ones of this half")
+    parser.add_argument("--limit", type=int, default=30_000_000, help="largest file, bytes")
+    parser.add_argument("--known", action="store_true", help="only models that the cache holds")
+    options = parser.parse_args()
+    bench = Bench(options.cache, again=options.again)
+    cases: list[Case] = []
+
+    def files(folders: Sequence[Path]) -> list[Path]:
+        found = [
+            path for folder in folders for path in sorted(folder.glob("*.onnx")) if path.stat().st_size <= options.limit
+        ]
+        if options.known:
+            found = [
+                p for p in found if (options.cache / f"{hashlib.sha256(p.read_bytes()).hexdigest()[:24]}.json").exists()
+            ]
+        return found
+
+    for path in files(options.trained):
+        cases.append(bench.case(path, "trained"))
+    for path in files(options.fresh):
+        shown = bench.truth(path)
+        if shown is not None:
+            cases.append(bench.case(path, "fresh, unsound" if shown else "fresh, sound"))
+    for path in files(options.broken):
+        cases.append(bench.case(path, "broken"))
+    for path in files([folder / "harmless" for folder in options.broken]):
+        cases.append(bench.case(path, "harmless fault"))
+    counts = Counter((case.label, case.half) for case in cases)
+    table(
+        "Models",
+        ("kind", "half", "models", "families"),
+        [
+            (label, half, count, len({family(c.path) for c in cases if (c.label, c.half) == (label, half)}))
+            for (label, half), count in sorted(counts.items())
+        ],
+    )
+    verdicts(cases)
+    for half in ("development", "validation"):
+        by_rule(cases, half)
+    if options.list:
+        listing(cases, options.list)
+
+
+if __name__ == "__main__":
+    main()
