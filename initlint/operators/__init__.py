@@ -9,6 +9,7 @@ __all__ = ["load"]
 FAMILIES = (
     "activations",
     "arrange",
+    "attention",
     "cast",
     "contrib",
     "convolution",
@@ -25,6 +26,7 @@ FAMILIES = (
     "regions",
     "reduce",
     "resize",
+    "rotary",
     "sampling",
     "select",
     "shape",

@@ -4,16 +4,18 @@ Truth is onnxruntime without optimisation on independent draws of the same input
 their table), every intermediate tensor fetched. Tensors whose signal is below 2^-18 of their total std are lost in float32's
 rounding and scored as right when the prediction is below as well.
 
-    python tests/benchmarks/accuracy.py MODEL_OR_FOLDER... [--json OUT] [--worst N]
-"""
+    python tests/benchmarks/accuracy.py MODEL_OR_FOLDER... [--worst N]
 
-from __future__ import annotations
+prints a line a model; `accuracy_table.py` rebuilds the published table.
+"""
 
 import argparse
 import json
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,28 +28,62 @@ from initlint.model import open_model
 from initlint.signal.propagate import Assumptions, Propagation, propagate
 from initlint.signal.statistics import Signal, measure
 
-RUNS = 16
+__all__ = ["FIGURES", "Compared", "Row", "calibration", "compare", "summary"]
+
+FIGURES = ("std", "signal_std", "absmax")
+FEWEST_RUNS, MOST_RUNS = 4, 64
+ELEMENTS = 1 << 27  # of all tensors of all runs that are held at once
+FEWEST = 16  # elements of a tensor that is scored
 LOST = 2.0**-18
 
 
-def truth(path: Path, prediction: Propagation, wanted: list[str], seed: int = 12345) -> dict[str, Signal]:
-    """Statistics of the wanted tensors over RUNS single runs of onnxruntime."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One tensor: errors in bits; `stated` is the prediction's own standard error, `z` the error in units of both sides'."""
+
+    tensor: str
+    op: str
+    std: float
+    signal_std: float
+    absmax: float
+    stated: float | None
+    z: float | None
+    predicted: tuple[float, float, float]
+    true: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One model: float tensors in all, those whose signal is known, and the rows that could be scored."""
+
+    known: int
+    total: int
+    draws: int
+    runs: int
+    seconds: float
+    unknown: dict[str, str]
+    rows: list[Row]
+
+
+def truth(path: Path, prediction: Propagation, seed: int = 12345) -> tuple[int, dict[str, Signal]]:
+    """Number of runs, and statistics of the predicted tensors over single runs of onnxruntime."""
     proto = onnx.load(str(path))
     present = {output for node in proto.graph.node for output in node.output}
     existing = {output.name for output in proto.graph.output}
-    names = [name for name in wanted if name in present]
+    names = [
+        name for name, signal in prediction.signals.items() if signal.elements >= FEWEST and name in present
+    ]  # fmt: skip
     if not names:
-        return {}
-    for name in names:
-        if name not in existing:
-            proto.graph.output.append(onnx.ValueInfoProto(name=name))
+        return 0, {}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in existing)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1
     session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     generator = np.random.Generator(np.random.Philox(seed))
-    large = sum(int(np.prod(prediction.shapes[name])) for name in names) * RUNS > 1 << 28
-    runs = 4 if large else RUNS
+    each = sum(int(np.prod(prediction.shapes[name])) for name in names)
+    runs = int(np.clip(ELEMENTS // max(each, 1), FEWEST_RUNS, MOST_RUNS))
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
     for _ in range(runs):
         feeds = {}
@@ -58,7 +94,7 @@ def truth(path: Path, prediction: Propagation, wanted: list[str], seed: int = 12
         for name, value in zip(names, session.run(names, feeds), strict=True):
             if isinstance(value, np.ndarray):
                 collected[name].append(value)
-    return {
+    return runs, {
         name: measure(np.stack(values).astype(np.float32))
         for name, values in collected.items()
         if len({value.shape for value in values}) == 1 and values[0].dtype.kind == "f"
@@ -82,61 +118,41 @@ def score(predicted: Signal, true: Signal) -> float | None:
     return abs(float(np.log2(predicted.signal_std / true.signal_std))) / stated
 
 
-def calibration(rows: list[dict[str, object]]) -> dict[str, float]:
-    """How honest the stated errors are: a standard normal has 68 % of |z| below 1 and 95 % below 2."""
-    scores = np.array([row["z"] for row in rows if row["z"] is not None], dtype=float)
-    if not scores.size:
-        return {}
-    return {
-        "tensors": int(scores.size),
-        "below_1": round(float(np.mean(scores < 1)), 4),
-        "below_2": round(float(np.mean(scores < 2)), 4),
-        "below_3": round(float(np.mean(scores < 3)), 4),
-    }
-
-
-def compare(path: Path) -> dict[str, object]:
+def compare(path: Path) -> Compared:
     """Errors of one model, tensor by tensor."""
     started = time.perf_counter()
     with open_model(path) as model:
         prediction = propagate(model, Assumptions(plain=True))
     spent = time.perf_counter() - started
-    wanted = [name for name, signal in prediction.signals.items() if signal.elements >= 16]
+    runs, measured = truth(path, prediction)
     rows = []
-    for name, true in truth(path, prediction, wanted).items():
+    for name, true in measured.items():
         signal = prediction.signals[name]
         if true.nan_fraction or true.inf_fraction or not np.isfinite(true.std):
             continue
         lost = true.signal_std < LOST * true.std or true.signal_std < 1e-30
+        below = signal.signal_std < 4 * LOST * max(signal.std, 1e-30)
         rows.append(
-            {
-                "tensor": name,
-                "op": prediction.producers.get(name, ""),
-                "std": error(signal.std, true.std) if true.std > LOST * abs(true.mean) else 0.0,
-                "signal_std": (0.0 if signal.signal_std < 4 * LOST * max(signal.std, 1e-30) else 20.0)
-                if lost
-                else error(signal.signal_std, true.signal_std),
-                "absmax": error(signal.absmax, true.absmax),
-                "z": score(signal, true) if not lost else None,
-                "predicted": [signal.std, signal.signal_std, signal.absmax],
-                "true": [true.std, true.signal_std, true.absmax],
-            }
+            Row(
+                tensor=name,
+                op=prediction.producers.get(name, ""),
+                std=error(signal.std, true.std) if true.std > LOST * abs(true.mean) else 0.0,
+                signal_std=(0.0 if below else 20.0) if lost else error(signal.signal_std, true.signal_std),
+                absmax=error(signal.absmax, true.absmax),
+                stated=signal.error_bits,
+                z=None if lost else score(signal, true),
+                predicted=(signal.std, signal.signal_std, signal.absmax),
+                true=(true.std, true.signal_std, true.absmax),
+            )
         )
-    return {
-        "model": path.name,
-        "coverage": prediction.coverage,
-        "known": len(prediction.signals),
-        "total": len(prediction.signals) + len(prediction.unknown),
-        "draws": prediction.draws,
-        "seconds": spent,
-        "unknown": dict(list(prediction.unknown.items())[:5]),
-        "rows": rows,
-    }
+    known, lost_count = len(prediction.signals), len(prediction.unknown)
+    few = dict(list(prediction.unknown.items())[:5])
+    return Compared(known, known + lost_count, prediction.draws, runs, spent, few, rows)
 
 
-def summary(rows: list[dict[str, object]], figure: str) -> dict[str, float]:
+def summary(errors: Sequence[float]) -> dict[str, float]:
     """Median, p90 and share within one bit."""
-    values = np.array([row[figure] for row in rows], dtype=float)
+    values = np.asarray(errors, dtype=float)
     if not values.size:
         return {}
     return {
@@ -147,15 +163,28 @@ def summary(rows: list[dict[str, object]], figure: str) -> dict[str, float]:
     }
 
 
+def calibration(scores: Sequence[float]) -> dict[str, float]:
+    """How honest stated errors are: a standard normal has 68.3 % of |z| below 1 and 95.4 % below 2."""
+    values = np.asarray(scores, dtype=float)
+    if not values.size:
+        return {}
+    return {
+        "tensors": int(values.size),
+        "below_1": round(float(np.mean(values < 1)), 4),
+        "below_2": round(float(np.mean(values < 2)), 4),
+        "below_3": round(float(np.mean(values < 3)), 4),
+    }
+
+
 def main() -> None:
-    """Compare, print the table, optionally keep the figures."""
+    """Compare and print a line a model, then the whole."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path)
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--worst", type=int, default=0)
     options = parser.parse_args()
     files = [file for path in options.paths for file in (sorted(path.rglob("*.onnx")) if path.is_dir() else [path])]
-    results = []
+    everything: list[Row] = []
+    known = total = 0
     for file in files:
         try:
             result = compare(file)
@@ -165,36 +194,27 @@ def main() -> None:
         except Exception as failure:
             print(f"{file.name}: no truth: {type(failure).__name__} {str(failure)[:160]}", file=sys.stderr)
             continue
-        results.append(result)
-        rows = result["rows"]
-        figures = "  ".join(
-            f"{figure} {s['median']:.3f}/{s['p90']:.3f}/{s['within_1_bit']:.2f}"
-            for figure in ("std", "signal_std", "absmax")
-            if (s := summary(rows, figure))
-        )
-        coverage = result["coverage"]
-        print(
-            f"{file.name[:50]:50} S={result['draws']:<4}{result['seconds']:6.2f}s cov {coverage if coverage is None else round(coverage, 3)}  {figures}"
-        )
-        for row in sorted(rows, key=lambda row: -row["signal_std"])[: options.worst]:
-            print("      ", row)
-        if result["unknown"] and options.worst:
-            print("       unknown:", result["unknown"])
-    everything = [row for result in results for row in result["rows"]]
-    table = {figure: summary(everything, figure) for figure in ("std", "signal_std", "absmax")}
-    table["calibration"] = calibration(everything)
-    table["coverage"] = {
-        "float_tensors": sum(result["total"] for result in results),
-        "known": round(
-            sum(result["known"] for result in results) / max(sum(result["total"] for result in results), 1), 5
-        ),
-        "models": len(results),
-    }
+        known, total = known + result.known, total + result.total
+        everything += result.rows
+        print(line(file.name, result))
+        for row in sorted(result.rows, key=lambda row: -row.signal_std)[: options.worst]:
+            print("      ", asdict(row))
+        if result.unknown and options.worst:
+            print("       unknown:", result.unknown)
+    table: dict[str, object] = {name: summary([getattr(row, name) for row in everything]) for name in FIGURES}
+    table["calibration"] = calibration([row.z for row in everything if row.z is not None])
+    table["coverage"] = round(known / max(total, 1), 5)
     print(json.dumps(table, indent=1))
-    if options.json:
-        options.json.write_text(
-            json.dumps({"table": table, "models": [{**r, "rows": len(r["rows"])} for r in results]}, indent=1)
-        )
+
+
+def line(name: str, result: Compared) -> str:
+    """One model's figures."""
+    figures = "  ".join(
+        f"{figure} {s['median']:.3f}/{s['p90']:.3f}/{s['within_1_bit']:.2f}"
+        for figure in FIGURES
+        if (s := summary([getattr(row, figure) for row in result.rows]))
+    )
+    return f"{name[:50]:50} S={result.draws:<4}{result.seconds:6.2f}s {result.known}/{result.total}  {figures}"
 
 
 if __name__ == "__main__":
