@@ -142,6 +142,8 @@ def draw(
     Normal draws are matched to mean 0 and variance 1 over the draws of each element (eight draws or more), which
     takes the sampling error out of everything linear in them.
     """
+    if item.kind in (Kind.TEXT, Kind.OTHER):
+        return None
     shape = (draws, *item.shape)
     one = (1, *item.shape)
     numpy_type = float_type if item.dtype in FLOATS else np.dtype(item.dtype or "float32")
@@ -158,8 +160,6 @@ def draw(
         return generator.integers(0, 256 if item.dtype != "int8" else 128, shape).astype(numpy_type)
     if item.kind is Kind.POSITION:
         return np.broadcast_to(np.arange(item.shape[-1] if item.shape else 1, dtype=numpy_type), one).copy()
-    if item.kind in (Kind.TEXT, Kind.OTHER):
-        return None
     fill = {Kind.MASK: 1, Kind.STATE: 0, Kind.FLAG: 0, Kind.LENGTH: item.high, Kind.RATE: 16000}[item.kind]
     return np.full(one, fill, dtype=numpy_type)
 
