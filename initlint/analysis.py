@@ -90,7 +90,7 @@ def analyse(source: Any, settings: Settings) -> Report:
             index = index_of(model)
             layers = find_layers(model, index)
         with clock.stage("weights"):
-            examined = examine_layers(layers, index)
+            examined = examine_layers(layers, index, format_of(target))
             phase = phase_of(model, examined, index)
         assumptions = _assumptions(config)
         with clock.stage("signal"):

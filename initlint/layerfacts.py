@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from initlint.absorption import fresh_statistics
-from initlint.elements import FLOATS
+from initlint.channels import duplicated_channels, matrix_of
+from initlint.elements import FLOATS, Format
 from initlint.graph import Model, Node
 from initlint.index import Index
 from initlint.initializers import Origin, examine, std_kept, target_variance
 from initlint.layers import Layer
 from initlint.phase import LayerEvidence, NormEvidence, Phase, detect_phase, stand_out
 from initlint.signal.propagate import Propagation
-from initlint.weights import WeightStatistics, duplicated_channels, matrix_of, statistics
+from initlint.weights import WeightStatistics, statistics
 
 __all__ = ["Examined", "examine_layers", "layer_row", "norm_rows", "phase_of"]
 
@@ -39,7 +40,7 @@ class Examined:
     duplicates: int | None
 
 
-def examine_layers(layers: Sequence[Layer], index: Index) -> tuple[Examined, ...]:
+def examine_layers(layers: Sequence[Layer], index: Index, target: Format | None = None) -> tuple[Examined, ...]:
     """Read each layer's weight once: statistics, initialiser, duplicated outputs. Weights shared by layers once in all."""
     jobs: dict[tuple[object, ...], Layer] = {}
     keys = []
@@ -52,13 +53,13 @@ def examine_layers(layers: Sequence[Layer], index: Index) -> tuple[Examined, ...
     size = sum(layer.tensor.nbytes for layer in jobs.values() if layer.tensor is not None)
     workers = min(os.cpu_count() or 1, WORKERS) if size > THREADED else 1
     with ThreadPoolExecutor(workers) as pool:  # numpy gives the lock back while it reads and sums
-        done = dict(zip(jobs, pool.map(lambda layer: _read(layer, index), jobs.values()), strict=True))
+        done = dict(zip(jobs, pool.map(lambda layer: _read(layer, index, target), jobs.values()), strict=True))
     return tuple(Examined(layer, *done.get(key, (None, None, None))) for layer, key in zip(layers, keys, strict=True))
 
 
-def _read(layer: Layer, index: Index) -> tuple[WeightStatistics, Origin | None, int]:
+def _read(layer: Layer, index: Index, target: Format | None) -> tuple[WeightStatistics, Origin | None, int]:
     assert layer.tensor is not None
-    found = statistics(layer.tensor, layer.layout)
+    found = statistics(layer.tensor, layer.layout, target)
     if layer.layout is None or not found.count or found.nans or found.infs:
         return found, None, 0
     bias = index.stored.get(layer.bias) if layer.bias is not None else None

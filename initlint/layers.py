@@ -6,13 +6,14 @@ from math import prod
 
 import numpy as np
 
+from initlint.channels import matrix_of
 from initlint.elements import FLOATS
 from initlint.folding import ancestors, dequantised, fold, in_memory, unpack_blocks
 from initlint.graph import Model, Node, StoredTensor
 from initlint.index import Index
 from initlint.nonlinearity import FUSED, Nonlinearity, after, before, quantised_relu
 from initlint.slots import SLOTS, Fans, Slot
-from initlint.weights import ChannelLayout, matrix_of
+from initlint.weights import ChannelLayout
 
 __all__ = ["Layer", "find_layers", "unread_slots"]
 

@@ -4,10 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite, log2
 from typing import Any
 
-import numpy as np
-
-from initlint.elements import FLOATS, Format, format_of
-from initlint.graph import Model, Node, StoredTensor
+from initlint.elements import FLOATS, format_of
+from initlint.graph import Model, Node
 from initlint.index import Index
 from initlint.signal.blame import carriers
 from initlint.signal.propagate import Propagation
@@ -24,9 +22,6 @@ ASIDE = frozenset(
      "ReduceLogSumExp", "Pow", "Sqrt", "Reciprocal", "Exp", "Log", "ArgMax", "TopK", "DynamicQuantizeLinear",
      "CumSum", "RandomNormalLike", "RandomUniformLike", "Range", "Shape", "Where", "NonZero", "ScatterND", "Hardmax"}
 )  # fmt: skip
-FLUSH_BELOW = 1e-3  # a tensor whose largest value is above cannot flush to zero unless it is heavy-tailed
-COUNTED = 1 << 20  # elements up to which they always are
-HEAVY = 20.0  # excess kurtosis from which its small values are counted
 
 
 def signal_part(name: str, propagation: Propagation, dtype: str, gradients: Mapping[str, float]) -> dict[str, Any]:
@@ -140,15 +135,15 @@ def weight_rows(
     masks: frozenset[str],
     target: str,
 ) -> list[dict[str, Any]]:
-    """One row for each stored floating tensor; statistics that were taken already are not taken again."""
+    """One row for each stored floating tensor; statistics that were taken already, for the same target, are not taken again."""
     limits = format_of(target)
     rows = []
     for tensor in model.initializers():
         if tensor.dtype not in FLOATS or tensor.count == 0 or tensor.name not in index.consumers:
             continue
-        found = known.get(tensor.name) or statistics(tensor)
+        found = known.get(tensor.name) or statistics(tensor, target=limits)
         node = index.consumers[tensor.name][0]
-        overflow, flush = _lost(tensor, found, limits)
+        finite_values = max(found.count - found.nans - found.infs, 1)
         rows.append(
             {
                 "name": tensor.name,
@@ -168,29 +163,11 @@ def weight_rows(
                 "subnormals": found.subnormals,
                 "kurtosis": found.kurtosis,
                 "mask": tensor.name in masks,
-                "target_overflow": overflow,
-                "target_flush": flush,
+                "target_overflow": found.overflows / finite_values,
+                "target_flush": found.flushes / finite_values,
             }
         )
     return rows
-
-
-def _lost(tensor: StoredTensor, found: WeightStatistics, limits: Format | None) -> tuple[float | None, float | None]:
-    """Shares of the finite values that overflow and that flush to zero in a format; counted only where they can."""
-    if limits is None:
-        return None, None
-    overflows = found.absmax > limits.largest
-    flushes = (
-        tensor.count <= COUNTED or found.absmax < FLUSH_BELOW or (found.kurtosis is not None and found.kurtosis > HEAVY)
-    )
-    if not (overflows or flushes) or tensor.count > 1 << 26:
-        return 0.0, 0.0
-    values = np.abs(tensor.read().astype(np.float64))
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return 0.0, 0.0
-    small = (values > 0) & (values < limits.smallest_subnormal / 2)
-    return float(np.mean(values > limits.largest)), float(np.mean(small))
 
 
 def edge_rows(model: Model, known: Mapping[str, Signal], depths: Mapping[str, int]) -> Iterable[dict[str, Any]]:

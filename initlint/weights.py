@@ -1,27 +1,28 @@
 """One streaming pass over a stored tensor: counts, moments and extremes, whole and per output channel, in bounded memory.
 
-Values are read in chunks of half a megabyte and widened to float64, which costs little beside reading them (3-4 GB/s a core)
-and is exact where float32 accumulation is not: moments are taken about the first chunk's mean, so that a tensor whose mean
-dwarfs its std (a norm's gamma) loses nothing. Chunks are folded in file order: results do not depend on who computes them.
+Values are read in chunks and folded in file order, so results do not depend on who computes them. What is rare (zeros,
+subnormals, NaN, infinities, values that another format would lose) is looked for with the extremes of a chunk's bits and
+counted only where these say that it is there. Types of up to 8 bits need no arithmetic: a histogram of their bytes is exact.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import frexp, prod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import frexp, isfinite
 
 import numpy as np
 import numpy.typing as npt
 
-from initlint.elements import BITS, decode, format_of, numpy_type
+from initlint.elements import BITS, Format, decode, format_of, nbytes_of, pack6
 from initlint.graph import StoredTensor
+from initlint.moments import CHUNK, Axes, Block, ChannelSums, Floats, Moments, Span, axes_of, spans
 
-__all__ = ["ChannelLayout", "WeightStatistics", "duplicated_channels", "matrix_of", "statistics"]
+__all__ = ["ChannelLayout", "WeightStatistics", "axes_in", "statistics"]
 
-Floats = npt.NDArray[np.float64]
-CHUNK = 1 << 17  # elements
-LARGEST = 1e70  # magnitude whose fourth power, summed, stays in float64
+SAFE = (1e-70, 1e70)  # magnitudes whose fourth powers, summed, stay in float64
 BEYOND = float(np.finfo(np.float64).max)  # stands for a variance that float64 cannot hold
-KURTOSIS_ELEMENTS = 1 << 20  # of larger tensors every n-th chunk enters the fourth moment
+FARTHEST = 1000  # exponent of a scale whose inverse is a normal float64, too
+MANTISSA = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
+HALF_SCALE = np.float32(2.0**112)  # from float16's exponents, in float32's place, to the values they stand for
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class WeightStatistics:
     """A stored tensor's values. Moments are over finite values, in the stored units; counts are of elements.
 
     `variance` is the population variance, `kurtosis` the excess (0 for a normal, None where the variance is 0). Channel
-    arrays hold one entry an output: mean, mean square and largest magnitude. Shares `flushed` and `overflowed` are the
-    parts of the finite values that another format would lose, by format name.
+    arrays hold one entry an output: mean, mean square and largest magnitude. `overflows` and `flushes` count the finite
+    values that the target format would turn into infinities and zeros.
     """
 
     count: int
@@ -54,6 +55,8 @@ class WeightStatistics:
     channel_mean: Floats | None = None
     channel_second_moment: Floats | None = None
     channel_absmax: Floats | None = None
+    overflows: int = 0
+    flushes: int = 0
 
     @property
     def second_moment(self) -> float:
@@ -66,269 +69,271 @@ class WeightStatistics:
         return self.count > 1 and self.minimum == self.maximum and not self.nans and not self.infs
 
 
-def statistics(tensor: StoredTensor, layout: ChannelLayout | None = None) -> WeightStatistics:
+def statistics(
+    tensor: StoredTensor, layout: ChannelLayout | None = None, target: Format | None = None
+) -> WeightStatistics:
     """Statistics of a numeric tensor, with channel figures where a layout is given and its axes lie side by side.
 
     A complex tensor counts real and imaginary parts; strings have no statistics (ValueError).
     """
     if tensor.dtype == "string":
         raise ValueError("strings have no statistics")
-    fold = _Fold(tensor, _axes(tensor, layout))
-    for start, block in _chunks(tensor, fold.multiple):
-        fold.add(start, block)
+    if tensor.dtype.startswith("complex"):
+        part = "float32" if tensor.dtype == "complex64" else "float64"
+        return statistics(replace(tensor, dtype=part, shape=(*tensor.shape, 2)), None, target)
+    axes = axes_in(tensor, layout)
+    if BITS[tensor.dtype] <= 8:
+        return _of_codes(tensor, axes, target)
+    fold = _Fold(tensor, axes, target)
+    for span, raw in _chunks(tensor, axes):
+        fold.add(span, raw)
     return fold.result()
 
 
-def _axes(tensor: StoredTensor, layout: ChannelLayout | None) -> tuple[int, int, int] | None:
-    """The stored shape as (before, outputs, after); None without a layout or where its axes are apart."""
-    if layout is None or not tensor.shape or not layout.output_axes or tensor.dtype.startswith("complex"):
-        return None
-    axes = sorted(axis % len(tensor.shape) for axis in layout.output_axes)
-    if axes != list(range(axes[0], axes[-1] + 1)):
-        return None
-    shape = tensor.shape
-    return prod(shape[: axes[0]]), prod(shape[axes[0] : axes[-1] + 1]), prod(shape[axes[-1] + 1 :])
+def axes_in(tensor: StoredTensor, layout: ChannelLayout | None) -> Axes | None:
+    """The tensor's axes under a layout; None without one, or where its axes lie apart."""
+    return None if layout is None else axes_of(tensor.shape, layout.output_axes)
 
 
-def _chunks(tensor: StoredTensor, multiple: int) -> Iterator[tuple[int, npt.NDArray[np.generic]]]:
-    """(first element, values in their own type) along the file; chunks are multiples of `multiple` where that is small."""
-    count, dtype = tensor.count, tensor.dtype
-    if dtype.startswith("complex"):
-        count, dtype = 2 * count, "float32" if dtype == "complex64" else "float64"
-    bits = BITS[dtype]
-    size = max(CHUNK // multiple, 1) * multiple if multiple <= 8 * CHUNK else CHUNK
-    size = -(-size // 8) * 8 if bits < 8 else size
-    buffer = np.empty(-(-min(size, max(count, 1)) * bits // 8), np.uint8)
-    for start in range(0, count, size):
-        stop = min(start + size, count)
-        raw = tensor.read_bytes(start * bits // 8, -(-stop * bits // 8), buffer)
-        yield start, decode(dtype, (stop - start,), raw)
-
-
-def _widen(block: npt.NDArray[np.generic]) -> Floats:
-    """The values as float64; half precision through its bits, which numpy converts one by one."""
-    if block.dtype == np.float16:
-        bits = block.view(np.int16)
-        if not np.any((bits & 0x7C00) == 0x7C00):
-            wide = (bits.astype(np.int32) << 13) & np.int32(-0x70002000)
-            return wide.view(np.float32).astype(np.float64) * 2.0**112
-    if block.dtype.name == "bfloat16":
-        return (block.view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return block.astype(np.float64)
+def _chunks(tensor: StoredTensor, axes: Axes | None) -> Iterator[tuple[Span, npt.NDArray[np.uint8]]]:
+    """Chunks along the file with their bytes, which lie in a buffer that the next chunk overwrites."""
+    size = BITS[tensor.dtype] // 8
+    buffer = np.empty(0, np.uint8)
+    for span in spans(tensor.count, axes):
+        if span.count * size > buffer.size:
+            buffer = np.empty(span.count * size, np.uint8)
+        yield span, tensor.read_bytes(span.start * size, span.stop * size, buffer)
 
 
 class _Fold:
-    """Sums so far, about a provisional mean."""
+    """Figures so far of a tensor of 16 bits or more an element."""
 
-    def __init__(self, tensor: StoredTensor, axes: tuple[int, int, int] | None) -> None:
-        self.axes = axes
-        # Chunks of whole rows (or of whole blocks of rows) make channel sums a reshape.
-        self.multiple = 1 if axes is None else (axes[1] * axes[2] if axes[0] > 1 or axes[2] == 1 else axes[2])
-        self.format = format_of(tensor.dtype)
-        self.count = self.zeros = self.nans = self.infs = self.subnormals = 0
+    def __init__(self, tensor: StoredTensor, axes: Axes | None, target: Format | None) -> None:
+        self.tensor, self.axes, self.target = tensor, axes, target
+        self.rare = _Rare(tensor.dtype)
+        self.values = _reader_of(tensor.dtype)
+        self.moments = Moments(tensor.count, axes, _scale(tensor) if tensor.dtype == "float64" else 1.0)
+        self.count = self.nans = self.infs = self.overflows = self.flushes = 0
         self.low, self.high = np.inf, -np.inf
-        self.shift: float | None = None
-        self.first = self.second = 0.0
-        self.fourth_count, self.third = 0, 0.0
-        self.fourth = self.fourth_first = self.fourth_second = 0.0
-        self.total = tensor.count
-        self.every = max(1, -(-tensor.count // KURTOSIS_ELEMENTS))
-        self.chunk = 0
-        outputs = axes[1] if axes is not None else 0
-        self.channels = np.zeros((2, outputs)) if axes is not None else None
-        self.channel_high = np.zeros(outputs) if axes is not None else None
-        self.scale = 1.0
+        self.lost: ChannelSums | None = None  # of values that are not finite, as ones
 
-    def add(self, start: int, block: npt.NDArray[np.generic]) -> None:
+    def add(self, span: Span, raw: npt.NDArray[np.uint8]) -> None:
         """Fold one chunk."""
-        self.count += block.size
+        self.count += span.count
         with np.errstate(all="ignore"):  # signalling NaNs, and infinities on their way to being counted
-            wide = _widen(block)
-            low, high = float(wide.min()), float(wide.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            wide = self._set_aside(wide)
-            finite = wide[np.isfinite(wide)]
-            if finite.size == 0:
-                self.chunk += 1
-                return
-            low, high = float(finite.min()), float(finite.max())
+            block = self.values(raw)
+            low, high = float(block.min()), float(block.max())
+        finite = None
+        if not (isfinite(low) and isfinite(high)):
+            block, finite = self._set_aside(span, block)
+            some = block[finite]
+            low, high = (float(some.min()), float(some.max())) if some.size else (np.inf, -np.inf)
         self.low, self.high = min(self.low, low), max(self.high, high)
-        if low <= 0.0 <= high:
-            self.zeros += int(wide.size - np.count_nonzero(wide))
-        self._count_subnormals(wide, low, high)
-        largest = max(abs(low), abs(high))
-        if largest * self.scale > LARGEST:
-            self._rescale(0.5 ** (frexp(largest * self.scale)[1]))
-        scaled = wide * self.scale if self.scale != 1.0 else wide
-        self._sums(scaled)
-        if self.channels is not None:
-            self._channel_sums(start, scaled)
-        self.chunk += 1
+        smallest = self.rare.add(raw, block, low, high)
+        if self.target is not None:
+            self._count_lost(block, smallest, max(-low, high), self.target)
+        self.moments.add(span, block, finite)
 
-    def _set_aside(self, wide: Floats) -> Floats:
-        """Count what is not finite; such values become NaN, which the sums leave out."""
-        self.nans += int(np.count_nonzero(np.isnan(wide)))
-        infinite = np.isinf(wide)
-        self.infs += int(np.count_nonzero(infinite))
-        return np.where(infinite, np.nan, wide)
+    def _set_aside(self, span: Span, block: Block) -> tuple[Block, npt.NDArray[np.bool_]]:
+        """Count what is not finite; such values become zeros, which the sums do not see."""
+        finite = np.isfinite(block)
+        nans = int(np.count_nonzero(np.isnan(block)))
+        self.nans += nans
+        self.infs += int(finite.size - np.count_nonzero(finite)) - nans
+        if self.axes is not None:
+            self.lost = self.lost or ChannelSums(self.axes)
+            gone = (~finite).astype(np.float64)
+            self.lost.add(span, gone, gone)
+        return np.where(finite, block, block.dtype.type(0)), finite
 
-    def _count_subnormals(self, wide: Floats, low: float, high: float) -> None:
-        if self.format is None:
-            return
-        smallest = self.format.smallest_normal
-        if low >= smallest or high <= -smallest:
-            return
-        magnitude = np.abs(wide)
-        self.subnormals += int(np.count_nonzero((magnitude < smallest) & (magnitude > 0)))
-
-    def _rescale(self, factor: float) -> None:
-        """Take everything so far to a smaller unit, so that fourth powers stay in float64."""
-        self.scale *= factor
-        self.first *= factor
-        self.second *= factor * factor
-        self.third *= factor * factor * factor
-        self.fourth *= factor * factor * factor * factor
-        self.fourth_first *= factor
-        self.fourth_second *= factor * factor
-        self.shift = None if self.shift is None else self.shift * factor
-        if self.channels is not None and self.channel_high is not None:
-            self.channels *= np.array([[factor], [factor * factor]])
-            self.channel_high *= factor
-
-    def _sums(self, scaled: Floats) -> None:
-        finite = scaled[~np.isnan(scaled)] if self.nans or self.infs else scaled
-        if self.shift is None:
-            self.shift = float(finite.mean())
-        centred = finite - self.shift
-        first, second = float(centred.sum()), float(np.dot(centred, centred))
-        self.first += first
-        self.second += second
-        if self.chunk % self.every == 0:
-            squares = centred * centred
-            self.fourth_count += centred.size
-            self.fourth_first += first
-            self.fourth_second += second
-            self.third += float(np.dot(squares, centred))
-            self.fourth += float(np.dot(squares, squares))
-
-    def _channel_sums(self, start: int, scaled: Floats) -> None:
-        """Sums, squares and extremes by output of one chunk."""
-        assert self.axes is not None
-        assert self.channels is not None
-        assert self.channel_high is not None
-        _before, outputs, after = self.axes
-        if self.nans or self.infs:
-            scaled = np.nan_to_num(scaled, nan=0.0)
-        if scaled.size % (outputs * after) == 0 and start % (outputs * after) == 0:
-            block = scaled.reshape(-1, outputs, after)
-            self.channels[0] += block.sum(axis=(0, 2))
-            self.channels[1] += np.einsum("aoi,aoi->o", block, block)
-            np.maximum(self.channel_high, np.abs(block).max(axis=(0, 2)), out=self.channel_high)
-            return
-        if scaled.size % after == 0 and start % after == 0:
-            rows = scaled.reshape(-1, after)
-            where = (start // after + np.arange(len(rows))) % outputs
-            np.add.at(self.channels[0], where, rows.sum(axis=1))
-            np.add.at(self.channels[1], where, np.einsum("ij,ij->i", rows, rows))
-            np.maximum.at(self.channel_high, where, np.abs(rows).max(axis=1))
-            return
-        where = (start + np.arange(scaled.size)) // after % outputs
-        np.add.at(self.channels[0], where, scaled)
-        np.add.at(self.channels[1], where, scaled * scaled)
-        np.maximum.at(self.channel_high, where, np.abs(scaled))
+    def _count_lost(self, block: Block, smallest: float, largest: float, target: Format) -> None:
+        """Count finite values beyond the target's range, where the chunk's extremes say that there are any."""
+        half = target.smallest_subnormal / 2
+        if largest > target.largest:
+            self.overflows += int(np.count_nonzero(np.abs(block) > target.largest))
+        if smallest < half:
+            tiny = np.abs(block) < block.dtype.type(half)
+            self.flushes += int(np.count_nonzero(tiny & (block != 0)))
 
     def result(self) -> WeightStatistics:
         """The figures in the tensor's own units."""
-        finite = self.count - self.nans - self.infs
-        if finite == 0 or self.shift is None:
+        sums = self.moments
+        if not sums.count:
             return WeightStatistics(self.count, 0.0, 0.0, 0.0, 0.0, 0.0, 0, self.nans, self.infs, 0, None)
-        offset = self.first / finite
-        variance = max(self.second / finite - offset * offset, 0.0)
-        unit = 1.0 / self.scale
-        if self.low == self.high:
-            variance = 0.0
+        unit = 1.0 / sums.scale
+        mean, variance = sums.mean_and_variance()
+        constant = self.low == self.high
         means = squares = highs = None
-        if self.channels is not None and self.channel_high is not None:
-            terms = max(self.count // max(len(self.channel_high), 1), 1)
+        if sums.channels is not None:
+            terms: Floats | int = max(self.count // max(sums.channels.sums.size, 1), 1)
+            if self.lost is not None:
+                terms = np.maximum(terms - self.lost.sums, 1.0)
             with np.errstate(over="ignore"):
-                means = self.channels[0] / terms * unit
-                squares = np.minimum(self.channels[1] / terms * unit * unit, BEYOND)
-            highs = self.channel_high * unit
+                means = sums.channels.sums / terms * unit
+                squares = np.minimum(sums.channels.squares / terms * unit * unit, BEYOND)
+            highs = sums.channels.highs
         return WeightStatistics(
             count=self.count,
-            mean=(self.shift + offset) * unit,
-            variance=min(variance * unit * unit, BEYOND),
+            mean=self.low if constant else mean * unit,
+            variance=0.0 if constant else min(variance * unit * unit, BEYOND),
             minimum=self.low,
             maximum=self.high,
             absmax=max(abs(self.low), abs(self.high)),
-            zeros=self.zeros,
+            zeros=self.rare.zeros,
             nans=self.nans,
             infs=self.infs,
-            subnormals=self.subnormals,
-            kurtosis=self._kurtosis(),
+            subnormals=self.rare.subnormals,
+            kurtosis=None if constant else sums.kurtosis(),
             channel_mean=means,
             channel_second_moment=squares,
             channel_absmax=highs,
+            overflows=self.overflows,
+            flushes=self.flushes,
         )
 
-    def _kurtosis(self) -> float | None:
-        """Excess kurtosis from the power sums of the chunks that entered it."""
-        count = self.fourth_count
-        if count == 0 or self.low == self.high:
-            return None
-        a, b, c, d = (item / count for item in (self.fourth_first, self.fourth_second, self.third, self.fourth))
-        variance = b - a * a
-        if variance <= 0:
-            return None
-        return float((d - 4 * a * c + 6 * a * a * b - 3 * a**4) / (variance * variance) - 3.0)
+
+class _Rare:
+    """Zeros and subnormals of a tensor, by the bits: magnitudes are ordered as their bits are."""
+
+    def __init__(self, dtype: str) -> None:
+        self.zeros = self.subnormals = 0
+        self.bits = BITS[dtype]
+        self.normal = 1 << MANTISSA[dtype] if dtype in MANTISSA else 0  # bits of the smallest normal magnitude
+
+    def add(self, raw: npt.NDArray[np.uint8], block: Block, low: float, high: float) -> float:
+        """Count in one chunk; a lower bound of its smallest magnitude (0 where that is zero or subnormal)."""
+        if not self.normal:
+            if low <= 0 <= high:
+                self.zeros += int(block.size - np.count_nonzero(block))
+            return 0.0
+        whole, signed = raw.view(f"u{self.bits // 8}"), raw.view(f"i{self.bits // 8}")
+        sign = 1 << (self.bits - 1)
+        least, negative = int(whole.min()), int(signed.min())
+        if negative < 0:
+            least = min(least, negative + sign)
+        if least < self.normal:
+            magnitude = whole & whole.dtype.type(sign - 1)
+            zeros = int(magnitude.size - np.count_nonzero(magnitude))
+            self.zeros += zeros
+            self.subnormals += int(np.count_nonzero(magnitude < self.normal)) - zeros
+            return 0.0
+        # The exponent alone, biased: a bound within a factor of two.
+        mantissa = self.normal.bit_length() - 1
+        bias = (1 << (self.bits - 2 - mantissa)) - 1
+        return float(2.0 ** ((least >> mantissa) - bias)) if least >> mantissa < 2 * bias + 1 else np.inf
 
 
-def matrix_of(tensor: StoredTensor, layout: ChannelLayout, most: int = 1 << 22) -> npt.NDArray[np.generic]:
-    """The weight as `[outputs, terms]`; of a tensor with more than `most` elements a part read evenly from the file.
-
-    The part keeps whole outputs where outputs come first, whole inputs where they come last.
-    """
-    axes = _axes(tensor, layout)
-    shape = tensor.shape
-    if axes is None or tensor.count <= most or BITS[tensor.dtype] < 8:
-        values = tensor.read()
-        order = [axis % len(shape) for axis in layout.output_axes]
-        others = [axis for axis in range(len(shape)) if axis not in order]
-        outputs = prod(shape[axis] for axis in order)
-        return np.ascontiguousarray(values.transpose(*order, *others)).reshape(outputs, -1)
-    before, outputs, after = axes
-    row = outputs * after if before > 1 else after
-    rows = before if before > 1 else outputs
-    take = max(1, most // max(row, 1))
-    picked = np.unique(np.linspace(0, rows - 1, min(take, rows)).astype(np.int64))
-    size = BITS[tensor.dtype] // 8
-    kept = np.empty((len(picked), min(row, most)), numpy_type(tensor.dtype))
-    for index, position in enumerate(picked):
-        begin = int(position) * row * size
-        kept[index] = tensor.read_bytes(begin, begin + kept.shape[1] * size).view(kept.dtype)
-    if before == 1:
-        return kept
-    if kept.shape[1] != row:
-        return kept.T
-    return np.ascontiguousarray(kept.reshape(-1, outputs, after).transpose(1, 0, 2)).reshape(outputs, -1)
+def _reader_of(dtype: str) -> Callable[[npt.NDArray[np.uint8]], Block]:
+    """How bytes become values that numpy computes with at full speed, exactly."""
+    if dtype == "float16":
+        return _halves
+    if dtype == "bfloat16":
+        return lambda raw: decode(dtype, (raw.size // 2,), raw).astype(np.float32)
+    return lambda raw: decode(dtype, (raw.size * 8 // BITS[dtype],), raw)
 
 
-def duplicated_channels(
-    tensor: StoredTensor, layout: ChannelLayout, found: WeightStatistics, most: int = 1 << 24
-) -> int:
-    """How many output channels repeat an earlier one exactly; dead channels (all zero) do not count.
+def _halves(raw: npt.NDArray[np.uint8]) -> Block:
+    """float16 as float32 by its bits, subnormals included; numpy converts one by one, which infinities and NaN are left to."""
+    bits = raw.view(np.int16)
+    if max(int(bits.max()), int(raw.view(np.uint16).max()) - 0x8000) >= 0x7C00:
+        return raw.view(np.float16).astype(np.float32)
+    wide = bits.astype(np.int32)
+    np.left_shift(wide, 13, out=wide)
+    np.bitwise_and(wide, np.int32(-0x70002000), out=wide)
+    values = wide.view(np.float32)
+    return np.multiply(values, HALF_SCALE, out=values)
 
-    Channels with equal moments are the candidates; only those are compared. 0 for tensors beyond `most` elements.
-    """
-    means, squares = found.channel_mean, found.channel_second_moment
-    if means is None or squares is None or len(means) < 2 or tensor.count > most:
-        return 0
-    alive = squares > 0
-    order = np.lexsort((means, squares))
-    close = (np.abs(np.diff(squares[order])) <= 1e-9 * squares[order][1:]) & alive[order][1:]
-    candidates = np.unique(np.concatenate([order[1:][close], order[:-1][close]]))
-    if candidates.size == 0:
-        return 0
-    rows = matrix_of(tensor, layout, most)[candidates]
-    raw = np.ascontiguousarray(rows).view(np.uint8).reshape(len(candidates), -1)
-    return len(candidates) - len(np.unique(raw, axis=0))
+
+def _scale(tensor: StoredTensor) -> float:
+    """A power of two that brings a float64 tensor to the order of 1, where its fourth powers would leave float64."""
+    largest = 0.0
+    for _, raw in _chunks(tensor, None):
+        values = np.abs(raw.view(np.float64))
+        largest = max(largest, float(np.max(values, where=np.isfinite(values), initial=0.0)))
+    if largest == 0 or SAFE[0] < largest < SAFE[1]:
+        return 1.0
+    return float(0.5 ** min(max(frexp(largest)[1], -FARTHEST), FARTHEST))
+
+
+def _of_codes(tensor: StoredTensor, axes: Axes | None, target: Format | None) -> WeightStatistics:
+    """Statistics of a type of up to 8 bits from how often each byte occurs."""
+    values, weights = _counted(tensor)
+    values, weights = values[weights > 0], weights[weights > 0]
+    finite = np.isfinite(values)
+    nans = int(weights[np.isnan(values)].sum())
+    infs = int(weights[~finite].sum()) - nans
+    values, weights = values[finite], weights[finite]
+    total = int(weights.sum())
+    if not total:
+        return WeightStatistics(tensor.count, 0.0, 0.0, 0.0, 0.0, 0.0, 0, nans, infs, 0, None)
+    mean = float(values @ weights) / total
+    centred = values - mean
+    variance = float(centred**2 @ weights) / total
+    low, high = float(values.min()), float(values.max())
+    sizes = np.abs(values)
+    limits = format_of(tensor.dtype)
+    subnormal = (sizes > 0) & (sizes < limits.smallest_normal) if limits is not None else np.zeros(sizes.shape, bool)
+    tiny = (sizes > 0) & (sizes < target.smallest_subnormal / 2) if target is not None else np.zeros(sizes.shape, bool)
+    beyond = sizes > target.largest if target is not None else np.zeros(sizes.shape, bool)
+    channels = _channels_of_codes(tensor, axes) if axes is not None and not nans and not infs else None
+    terms = tensor.count // axes.outputs if axes is not None else 1
+    return WeightStatistics(
+        count=tensor.count,
+        mean=mean,
+        variance=0.0 if low == high else variance,
+        minimum=low,
+        maximum=high,
+        absmax=max(abs(low), abs(high)),
+        zeros=int(weights[values == 0].sum()),
+        nans=nans,
+        infs=infs,
+        subnormals=int(weights[subnormal].sum()),
+        kurtosis=None if low == high else float(centred**4 @ weights) / total / variance**2 - 3.0,
+        channel_mean=channels.sums / terms if channels is not None else None,
+        channel_second_moment=channels.squares / terms if channels is not None else None,
+        channel_absmax=channels.highs if channels is not None else None,
+        overflows=int(weights[beyond].sum()),
+        flushes=int(weights[tiny].sum()),
+    )
+
+
+def _counted(tensor: StoredTensor) -> tuple[Floats, Floats]:
+    """Values of all codes and how often each occurs (a value may be listed more than once)."""
+    dtype, bits = tensor.dtype, BITS[tensor.dtype]
+    if bits == 6:
+        codes = np.zeros(64)
+        buffer = np.empty(CHUNK // 4 * 3, np.uint8)
+        for start in range(0, tensor.count, CHUNK):
+            count = min(CHUNK, tensor.count - start)
+            raw = tensor.read_bytes(start // 4 * 3, start // 4 * 3 + nbytes_of(dtype, count), buffer)
+            codes += np.bincount(decode(dtype, (count,), raw).view(np.uint8) & 0x3F, minlength=64)
+        return decode(dtype, (64,), pack6(np.arange(64, dtype=np.uint8))).astype(np.float64), codes
+    per_byte = 8 // bits
+    whole = tensor.count // per_byte  # bytes without padding
+    # Pairs of bytes are counted: half the counting, and the table still fits a core's cache.
+    pairs = np.zeros(1 << 16, np.int64)
+    buffer = np.empty(min(2 * CHUNK, tensor.nbytes), np.uint8)
+    for start in range(0, whole // 2 * 2, buffer.size or 1):
+        raw = tensor.read_bytes(start, min(start + buffer.size, whole // 2 * 2), buffer)
+        pairs += np.bincount(raw.view(np.uint16), minlength=1 << 16)
+    table = pairs.reshape(256, 256)
+    byte_counts = (table.sum(axis=0) + table.sum(axis=1)).astype(np.float64)
+    values = [decode(dtype, (256 * per_byte,), np.arange(256, dtype=np.uint8)).astype(np.float64)]
+    weights = [np.repeat(byte_counts, per_byte)]
+    rest = tensor.count - whole // 2 * 2 * per_byte
+    tail = tensor.read_bytes(whole // 2 * 2, tensor.nbytes)
+    values.append(decode(dtype, (rest,), tail).astype(np.float64))
+    weights.append(np.ones(rest))
+    return np.concatenate(values), np.concatenate(weights)
+
+
+def _channels_of_codes(tensor: StoredTensor, axes: Axes) -> ChannelSums:
+    channels = ChannelSums(axes)
+    bits = BITS[tensor.dtype]
+    for span in spans(tensor.count, axes):
+        begin = span.start * bits // 8 // 3 * 3  # a whole number of elements of every width
+        skipped = span.start - begin * 8 // bits
+        raw = tensor.read_bytes(begin, nbytes_of(tensor.dtype, span.stop))
+        values = decode(tensor.dtype, (skipped + span.count,), raw)[skipped:].astype(np.float64)
+        channels.add(span, values, values)
+    return channels
