@@ -89,7 +89,7 @@ def measure_model(
     gradient_std: dict[str, float] = {}
     if options.sensitivity:
         generator = generator_for(model, options.seed + 3)
-        moved = movements(part, inputs, [item[0] for item in feeds[:2]], generator)
+        moved = movements(part, inputs, [item[0] for item in feeds[:2]], generator, options.device)
         chosen = {tap.name: tap for tap in part.instrumented.taps}
         gradient_std = gradients(
             model, part.nodes, [chosen[name] for name in dict.fromkeys(layers) if name in chosen], measured, one, generator,

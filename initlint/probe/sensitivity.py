@@ -22,14 +22,14 @@ __all__ = ["gradients", "movements"]
 
 # Of a tensor's std: small enough to see no curvature, large enough to rise above the rounding of its type.
 STEPS = {"float16": 2.0**-6, "bfloat16": 2.0**-4}
-STEP = 2.0**-10
+STEP = 2.0**-10  # also of bfloat16 on the CPU, which computes it in float32
 MOST_LAYERS = 64
 MOST_DIRECTIONS = 4  # random directions a layer is moved in
 WORK = 1e10  # multiply-adds that the layers' perturbations may always cost
 
 
 def movements(
-    part: Part, inputs: Sequence[Input], feeds: Iterable[Feeds], generator: np.random.Generator
+    part: Part, inputs: Sequence[Input], feeds: Iterable[Feeds], generator: np.random.Generator, device: str
 ) -> dict[str, Measured]:
     """How far each tensor moves when the float inputs move by `STEP` of their own std: the copies' difference, unscaled.
 
@@ -44,7 +44,7 @@ def movements(
         for item in moved:
             values = np.asarray(feed[item.name])
             noise = generator.standard_normal(values.shape, dtype=np.float32)
-            step = STEPS.get(item.dtype, STEP) * (float(values.std(dtype=np.float64)) or 1.0)
+            step = _step(item.dtype, device) * (float(values.std(dtype=np.float64)) or 1.0)
             other[item.name] = (values.astype(np.float64) + step * noise).astype(values.dtype)
         pairs.append(pair(feed, other))
     return fold(part.instrumented.taps, run(part.session, pairs))
@@ -79,12 +79,16 @@ def gradients(
     (clean,) = run(session, [feed])
     found = {}
     for tap in layers:
-        step = STEPS.get(tap.dtype, STEP) * (measured[tap.name].std or 1.0)
+        step = _step(tap.dtype, device) * (measured[tap.name].std or 1.0)
         noise = [generator.standard_normal(tap.shape, dtype=np.float32) for _ in range(directions)]
         moved = run(session, [{**feed, DELTA + tap.name: direction * np.float32(step)} for direction in noise])
         energy = [_energy(clean, outputs, ends) for outputs in moved]
         found[tap.name] = sqrt(float(np.mean(energy)) / prod(tap.shape)) / step
     return found
+
+
+def _step(dtype: str, device: str) -> float:
+    return STEP if device == "cpu" and dtype == "bfloat16" else STEPS.get(dtype, STEP)
 
 
 def _evenly(layers: Sequence[Tap], count: int) -> list[Tap]:

@@ -15,6 +15,7 @@ import onnxruntime as ort
 from initlint.errors import Reason, Refusal
 from initlint.probe.taps import COPIES
 from initlint.probe.twins import DELTA, Instrumented
+from initlint.probe.widen import holds_bfloat16, widened
 
 __all__ = ["INSTALL", "open_session", "pair", "providers_of_nodes", "ran_where", "run"]
 
@@ -39,6 +40,7 @@ def open_session(
     options.enable_mem_pattern = False
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others use these cores as well
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", instrumented.exported.folder
     )
@@ -46,8 +48,11 @@ def open_session(
         options.enable_profiling = True
         options.profile_file_prefix = profile
     providers = _providers(device)
+    proto = instrumented.exported.proto
+    if device == "cpu" and holds_bfloat16(proto.graph):
+        proto = widened(proto)
     try:
-        session = ort.InferenceSession(instrumented.exported.proto.SerializeToString(), options, providers=providers)
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=providers)
     except MemoryError:
         raise
     except Exception as error:

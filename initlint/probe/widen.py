@@ -7,7 +7,7 @@ are what the graph computes at higher precision; magnitudes are judged against t
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["holds_bfloat16", "widen"]
+__all__ = ["holds_bfloat16", "widened"]
 
 NARROW, WIDE = TensorProto.BFLOAT16, TensorProto.FLOAT
 TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype"})
@@ -32,9 +32,11 @@ def holds_bfloat16(graph: onnx.GraphProto) -> bool:
     return False
 
 
-def widen(graph: onnx.GraphProto) -> None:
-    """Change the graph in place, subgraphs included."""
-    pending = [graph]
+def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with float32 in place of bfloat16, subgraphs included."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    pending = [wide.graph]
     while pending:
         current = pending.pop()
         casts = []
@@ -51,6 +53,7 @@ def widen(graph: onnx.GraphProto) -> None:
         nodes = [*casts, *current.node]
         del current.node[:]
         current.node.extend(nodes)
+    return wide
 
 
 def _node(node: onnx.NodeProto) -> list[onnx.GraphProto]:
