@@ -99,7 +99,7 @@ def tensor_rows(
                 "inner_softmax": op == "Softmax" and not _is_final(name, index),
                 "bounded": op in BOUNDED,
                 "aside": op in ASIDE or (op == "Cast" and _is_raw_code(node, index)),
-                "carrier": name in carrying,
+                "carrier": name in carrying if known else None,
                 "largest": limits.largest if limits is not None else None,
                 "smallest_normal": limits.smallest_normal if limits is not None else None,
                 "first_not_finite": name in broken

@@ -12,7 +12,7 @@ from initlint.graph import Model
 from initlint.inputs import FLOATS, Input, generator_for
 from initlint.probe.feeds import Feeds, fed, load_data, pairs
 from initlint.probe.folding import Measured, fold
-from initlint.probe.runnable import Part, runnable_part
+from initlint.probe.runnable import Part, runnable_part, with_unknown
 from initlint.probe.sensitivity import gradients, movements
 from initlint.probe.session import CPU, open_session, pair, providers_of_nodes, run
 from initlint.probe.taps import Tap
@@ -77,6 +77,7 @@ def measure_model(
     taps, aliases = _taps(model, prediction, frozenset(layers))
     dependent = frozenset(prediction.dtypes) | frozenset(prediction.unknown)
     part = runnable_part(model, taps, dependent, feeds[0], options.device)
+    part = with_unknown(model, part, prediction.unknown, dependent, feeds[0], options.device)
     report(time.perf_counter() - started)
     measured = fold(part.instrumented.taps, run(part.session, (pair(*item) for item in feeds)))
     measured |= _again(model, part, measured, dependent, feeds, options)

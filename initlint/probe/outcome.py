@@ -43,13 +43,19 @@ class Outcome:
         return None if item is None else item["signal_std"]
 
     def _references(self, tensors: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """What was measured of the root behind each predicted reference: with data of one's own the two differ."""
-        measured = dict(map(tuple, self.details.get("roots", ())))
+        """What was measured of the root behind each predicted reference: with data of one's own the two differ.
+
+        Tensors that the prediction does not know are held against the largest root.
+        """
+        measured = {float(predicted): float(found) for predicted, found in self.details.get("roots", ())}
+        largest = max(measured.values(), default=None)
         found = {}
         for row in tensors:
             reference = row.get("reference_std")
             if reference:
                 found[str(row["name"])] = measured.get(reference, float(reference))
+            elif largest is not None and not row.get("known"):
+                found[str(row["name"])] = largest
         return found
 
     def _part(self, name: str, references: Mapping[str, float]) -> dict[str, Any]:

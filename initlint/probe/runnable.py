@@ -1,7 +1,7 @@
 """The largest part of a model that onnxruntime runs: what it lacks or stumbles over is left out, and said."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -11,9 +11,9 @@ from initlint.errors import Reason, Refusal
 from initlint.graph import Model, Node
 from initlint.probe.session import Feeds, open_session, pair, run
 from initlint.probe.taps import COPIES, Tap
-from initlint.probe.twins import Instrumented, instrument, reads_of, shape_finder
+from initlint.probe.twins import Instrumented, giving_out, instrument, reads_of, shape_finder
 
-__all__ = ["Part", "runnable_part"]
+__all__ = ["Part", "runnable_part", "with_unknown"]
 
 ATTEMPTS = 16  # operators or nodes left out before the probe gives up
 LACKS = (
@@ -22,6 +22,7 @@ LACKS = (
     r"No Op registered for ([\w.:]+)",
     r"Fatal error: ([\w.:]+)\(",
 )
+ELEMENT_TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 STOPPED = re.compile(r"while running (\w+) node\. Name:'([^']*)'")
 
 
@@ -70,6 +71,27 @@ def runnable_part(
     raise Refusal(
         Reason.UNSUPPORTED, f"no part of it runs in onnxruntime (left out: {', '.join(left_out) or 'nothing'})"
     )
+
+
+def with_unknown(
+    model: Model, part: Part, names: Iterable[str], dependent: frozenset[str], feeds: tuple[Feeds, Feeds], device: str
+) -> Part:
+    """The part with float tensors tapped that the prediction does not know: onnxruntime says their types and shapes."""
+    made = {output: node for node in part.nodes for output in node.outputs}
+    wanted = [name for name in names if name in made]
+    if not wanted:
+        return part
+    types = {
+        item.name: ELEMENT_TYPES.get(item.type)
+        for item in open_session(giving_out(model, part.nodes, wanted), device=device).get_outputs()
+    }
+    taps = [Tap(name, (), made[name].op, dtype) for name in wanted if (dtype := types.get(name))]
+    if not taps:
+        return part
+    found, varying = _true_shapes(model, part.nodes, taps, feeds, device)
+    instrumented = instrument(model, part.nodes, (*part.instrumented.taps, *found), dependent)
+    session = open_session(instrumented, device=device)
+    return replace(part, instrumented=instrumented, session=session, varying=(*part.varying, *varying))
 
 
 def _made(model: Model, nodes: Sequence[Node], taps: Sequence[Tap]) -> tuple[Tap, ...]:

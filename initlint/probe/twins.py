@@ -16,7 +16,7 @@ from initlint.probe.bodies import lifted
 from initlint.probe.export import Exported, export, folder_of, node_of
 from initlint.probe.taps import COPIES, Drawing, Tap, draw_tap
 
-__all__ = ["Instrumented", "instrument", "perturbable", "reads_of", "renamed", "shape_finder"]
+__all__ = ["Instrumented", "giving_out", "instrument", "perturbable", "reads_of", "renamed", "shape_finder"]
 
 DELTA = "initlint_delta/"  # inputs that are added to layers
 
@@ -66,14 +66,24 @@ def shape_finder(model: Model, nodes: Sequence[Node], taps: Iterable[Tap]) -> In
     """One copy that gives out the shape of every tap: for tensors whose shape the prediction got wrong."""
     chosen = tuple(taps)
     nodes, names = lifted(nodes, {tap.name: tap for tap in chosen})
+    drawing = _single(model, nodes)
+    for tap in chosen:
+        drawing.outputs.append(drawing.add("Shape", [names.get(tap.name, tap.name)], f"initlint/{tap.name}/shape"))
+    exported = export(model, drawing.nodes, model.graph.inputs, drawing.outputs)
+    return Instrumented(exported, tuple(drawing.outputs), chosen)
+
+
+def giving_out(model: Model, nodes: Sequence[Node], names: Sequence[str]) -> Instrumented:
+    """One copy with these values as outputs: for their element types, which onnxruntime infers."""
+    exported = export(model, _single(model, nodes).nodes, model.graph.inputs, names)
+    return Instrumented(exported, tuple(names), ())
+
+
+def _single(model: Model, nodes: Iterable[Node]) -> Drawing:
     drawing = Drawing(model.opset)
     folder = folder_of(model)
     drawing.nodes.extend(node_of(node, folder) for node in nodes)
-    for tap in chosen:
-        drawing.outputs.append(drawing.add("Shape", [names.get(tap.name, tap.name)], f"initlint/{tap.name}/shape"))
-    return Instrumented(
-        export(model, drawing.nodes, model.graph.inputs, drawing.outputs), tuple(drawing.outputs), chosen
-    )
+    return drawing
 
 
 def perturbable(
