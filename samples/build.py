@@ -247,6 +247,55 @@ def unknown_operator(*, whole: bool) -> onnx.ModelProto:
     return sketch.model(("batch", WIDTH))
 
 
+def unseen(*tail: tuple[str, Any]) -> onnx.ModelProto:
+    """A sound network and, behind an operator that only onnxruntime knows (SampleOp: it copies), what the probe alone sees.
+
+    `tail`: operators with their constant operand, None for operators of one input.
+    """
+    sketch = Sketch(91, ("batch", WIDTH))
+    for layer in range(1, 21):
+        sketch.gemm(f"fc{layer}", sketch.normal(WIDTH, WIDTH, std=(2 / 1.09 / WIDTH) ** 0.5))
+        if layer < 20:
+            sketch.op("LeakyRelu", name=f"act{layer}", alpha=0.3)
+    sketch.op("SampleOp", name="unseen", domain="com.microsoft")
+    for kind, operand in tail:
+        constant = [] if operand is None else [sketch.keep(f"tail{sketch.count}.value", np.asarray(operand))]
+        sketch.op(kind, sketch.last, *constant, name=f"tail{sketch.count}")
+    return sketch.model(("batch", WIDTH))
+
+
+def unseen_gradient(scale: float) -> onnx.ModelProto:
+    """As `normalised`, behind an operator that hides the gradient from the prediction."""
+    sketch = Sketch(92, ("batch", WIDTH))
+    for layer in range(1, 9):
+        factor = scale if layer == 1 else 1.0
+        sketch.gemm(f"fc{layer}", sketch.normal(WIDTH, WIDTH, std=factor * (2 / WIDTH) ** 0.5))
+        if layer < 3:
+            sketch.layer_norm(f"norm{layer}", WIDTH)
+        sketch.op("Relu", name=f"act{layer}")
+    sketch.gemm("head", sketch.normal(WIDTH, WIDTH, std=(2 / WIDTH) ** 0.5))
+    sketch.op("SampleOp", name="unseen", domain="com.microsoft")
+    return sketch.model(("batch", WIDTH))
+
+
+def noisy(*, draws: bool) -> onnx.ModelProto:
+    """A network that adds random numbers at inference, or nothing."""
+    sketch = Sketch(93, ("batch", WIDTH))
+    before = sketch.gemm("fc1", sketch.normal(WIDTH, WIDTH, std=(2 / WIDTH) ** 0.5))
+    if draws:
+        sketch.op("RandomNormalLike", before, name="noise", scale=0.1)
+        sketch.op("Add", before, sketch.last, name="noisy")
+    sketch.op("Relu", name="act1")
+    sketch.gemm("fc2", sketch.normal(WIDTH, WIDTH, std=(2 / WIDTH) ** 0.5))
+    return sketch.model(("batch", WIDTH))
+
+
+def recordings(scale: float) -> Array:
+    """Data of one's own for `mlp`: eight samples."""
+    random = np.random.Generator(np.random.Philox(94))
+    return (random.standard_normal((8, 1, WIDTH)) * scale).astype(np.float32)
+
+
 def half(scale: float) -> onnx.ModelProto:
     """A float16 network whose second layer is scaled and whose third undoes it."""
     change = lambda layer, weight: weight * {2: scale, 3: 1 / scale}.get(layer, 1.0)  # noqa: E731
@@ -289,6 +338,7 @@ Pair: TypeAlias = tuple[Callable[[], onnx.ModelProto], Callable[[], onnx.ModelPr
 SAMPLES: dict[str, Pair] = {
     "IL001": (lambda: unknown_operator(whole=True), mlp),
     "IL002": (lambda: unknown_operator(whole=False), mlp),
+    "IL003": (lambda: mlp(19), lambda: mlp(19)),
     "IL101": (lambda: mlp(2, change=only(3, lambda w: w * 2.6)), lambda: mlp(2)),
     "IL102": (lambda: mlp(3, change=only(3, lambda w: w / 2.6)), lambda: mlp(3)),
     "IL103": (lambda: mlp(4, depth=8, change=only(4, lambda w: w * 6.0)), lambda: mlp(4, depth=8)),
@@ -324,7 +374,24 @@ SAMPLES: dict[str, Pair] = {
     "IL404": (lambda: trained_mlp(scale=1e-5), trained_mlp),
     "IL405": (lambda: trained_mlp(scale=250.0, dtype=np.float16), lambda: trained_mlp(dtype=np.float16)),
     "IL406": (lambda: mlp(18, change=only(3, vanishing)), lambda: mlp(18)),
+    "IL501": (lambda: unseen(("Log", None)), lambda: unseen(("Abs", None))),
+    "IL502": (lambda: unseen(("Mul", 2e4)), lambda: unseen(("Mul", 2.0))),
+    "IL503": (lambda: unseen(("Mul", 2e-5)), lambda: unseen(("Mul", 2.0))),
+    "IL504": (
+        lambda: unseen(("Add", dying(0, WIDTH) * 8), ("Relu", None)),
+        lambda: unseen(("Add", np.full(WIDTH, 0.3)), ("Relu", None)),
+    ),
+    "IL505": (
+        lambda: unseen(("Mul", 40.0), ("Tanh", None), ("Mul", 1.0)),
+        lambda: unseen(("Mul", 0.4), ("Tanh", None), ("Mul", 1.0)),
+    ),
+    "IL506": (lambda: mlp(20), lambda: mlp(20)),
+    "IL507": (lambda: noisy(draws=True), lambda: noisy(draws=False)),
+    "IL508": (lambda: unseen_gradient(1e-3), lambda: unseen_gradient(1.0)),
 }
+
+# Data that goes with a sample, for `--input`.
+DATA = {"IL003": (lambda: recordings(30.0), lambda: recordings(1.0))}
 
 
 def build(folder: Path) -> list[Path]:
@@ -335,6 +402,11 @@ def build(folder: Path) -> list[Path]:
             path = folder / kind / f"{code}.onnx"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(maker().SerializeToString(deterministic=True))
+            written.append(path)
+    for code, makers in DATA.items():
+        for kind, arrays in zip(("bad", "good"), makers, strict=True):
+            path = folder / kind / f"{code}.npy"
+            np.save(path, arrays())
             written.append(path)
     return written
 

@@ -57,6 +57,7 @@ def _answer(request: dict[str, Any], frames: IO[bytes]) -> tuple[bytes, dict[str
         "gradients": dict(probe.gradient_std),
         "movement": dict(probe.movement),
         "still": dict(probe.still),
+        "elements": {name: item.elements for name, item in probe.measured.items()},
         "details": {
             "providers": {provider: list(kinds) for provider, kinds in probe.providers.items()},
             "samples": probe.samples,

@@ -94,18 +94,20 @@ def _add(measured: Measured, tap: Tap, values: Mapping[str, npt.NDArray[Any]]) -
     measured._differences += float(differences.sum(where=comparable))
     measured._compared += int(np.count_nonzero(comparable))
     measured.runs += 1
-    for name in ("active", "moves"):
-        counts = values.get(f"{base}/{name}")
-        if counts is not None:
-            before = getattr(measured, f"_{name}")
-            setattr(measured, f"_{name}", counts.astype(np.float64) + (0 if before is None else before))
-    near = values.get(f"{base}/saturated")
-    if near is not None:
-        measured._near += float(near.astype(np.float64).sum())
+    for index in range(len(COPIES)):
+        active = values.get(f"{base}/active{index}")
+        if active is not None:
+            measured._active = active.astype(np.float64) + (0 if measured._active is None else measured._active)
+        near = values.get(f"{base}/saturated{index}")
+        if near is not None:
+            measured._near += float(near.astype(np.float64).sum())
+    moves = values.get(f"{base}/moves")
+    if moves is not None:
+        measured._moves = moves.astype(np.float64) + (0 if measured._moves is None else measured._moves)
 
 
 def _finish(measured: Measured, tap: Tap) -> None:
-    count = measured.elements * measured.runs
+    count = measured.elements * measured.runs * len(COPIES)
     if measured._counted:
         counted = measured._counted * tap.row
         shifted = measured._sum / counted

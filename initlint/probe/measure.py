@@ -25,6 +25,11 @@ FAR_MEAN = 8.0  # |mean| / std from which squares are taken about the mean: at 3
 SQUARABLE = (1e-15, 1e15)  # magnitudes whose squares float32 holds
 ROUNDING = {"float16": 2.0**-8, "bfloat16": 2.0**-5}  # differences that rounding explains, of the tensor's magnitude
 WORK = 1e11  # multiply-adds that the runs on synthetic data may cost; heavier models get fewer runs
+PAIRS = (
+    8,
+    64,
+)  # pairs of runs: 8, and for graphs of few tensors more, so that a unit dead 99 times in 100 is told apart
+TAPPED = 6400  # tensors reduced in all runs together, beyond which a model gets 8
 # Operators that only arrange: what comes out has the statistics of what goes in.
 ARRANGING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"})
 
@@ -124,7 +129,8 @@ def _feeds(
     generator = generator_for(model, options.seed + 2)
     words = {item.name: f"{item.kind} {item.dtype}{list(item.shape)}" for item in inputs}
     if options.data is None:
-        affordable = int(np.clip(WORK / max(2 * prediction.work, 1.0), 1, 8))
+        most = np.clip(TAPPED / max(len(prediction.signals), 1), *PAIRS)
+        affordable = int(np.clip(WORK / max(2 * prediction.work, 1.0), 1, most))
         return list(pairs(inputs, generator, options.samples or affordable)), words
     samples = load_data(Path(options.data), {item.name: item.shape for item in inputs})
     rest = [item for item in inputs if any(item.name not in sample for sample in samples)]

@@ -21,6 +21,7 @@ class Outcome:
     gradients: Mapping[str, float] = field(default_factory=dict)
     movement: Mapping[str, float] = field(default_factory=dict)
     still: Mapping[str, float] = field(default_factory=dict)
+    elements: Mapping[str, int] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def add_to(self, tensors: Sequence[dict[str, Any]], layers: Sequence[dict[str, Any]]) -> None:
@@ -28,6 +29,8 @@ class Outcome:
         references = self._references(tensors)
         for row in tensors:
             row |= self._part(str(row["name"]), references)
+            if row.get("elements") is None:
+                row["elements"] = self.elements.get(str(row["name"]))
         last = next(
             (self.gradients[row["output"]] for row in reversed(layers) if self.gradients.get(row["output"])), None
         )

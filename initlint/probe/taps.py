@@ -62,10 +62,10 @@ class Tap:
 
     @property
     def channels(self) -> tuple[int, int, int] | None:
-        """The tensor as `[before, channels, after]`; None where its channels are not known."""
-        if self.channel_axis is None or not self.shape:
+        """The tensor as `[before, channels, after]`, channels last where nothing says where; None for a scalar."""
+        if not self.shape:
             return None
-        axis = self.channel_axis % len(self.shape)
+        axis = (-1 if self.channel_axis is None else self.channel_axis) % len(self.shape)
         return prod(self.shape[:axis]), self.shape[axis], prod(self.shape[axis + 1 :])
 
 
@@ -109,8 +109,8 @@ class Drawing:
 def draw_tap(tap: Tap, drawing: Drawing) -> None:
     """Append the reductions of one tensor, of both copies and of their difference.
 
-    Outputs: `initlint/NAME/figures` `[FIGURES * rows]`, and where the tap asks for them `/active` and `/moves`
-    `[channels]` and `/saturated` `[rows]`.
+    Outputs: `initlint/NAME/figures` `[FIGURES * rows]`; where they apply `/activeCOPY` `[channels]`, `/saturatedCOPY`
+    `[rows]`, and `/moves` `[channels]`.
     """
     base = f"initlint/{tap.name}"
     shape = drawing.constant("rows", np.array([prod(tap.shape) // tap.row, tap.row], np.int64))
@@ -127,7 +127,7 @@ def draw_tap(tap: Tap, drawing: Drawing) -> None:
             drawing.reduce(kind, squared if "Sum" in kind else rows[-1], f"{base}/{kind}{index}", [1])
             for kind in REDUCTIONS
         )
-    _activation(tap, rows[0], base, np.dtype(own), drawing)
+        _activation(tap, rows[-1], base, index, drawing)
     difference = drawing.add("Sub", rows, f"{base}/difference")
     if tap.scale != 1.0:
         scale = drawing.constant("scale", np.asarray(tap.scale, own))
@@ -149,20 +149,21 @@ def _adjusted(tap: Tap, row: str, own: "np.dtype[Any]", drawing: Drawing) -> str
     return row
 
 
-def _activation(tap: Tap, row: str, base: str, own: "np.dtype[Any]", drawing: Drawing) -> None:
+def _activation(tap: Tap, row: str, base: str, copy: int, drawing: Drawing) -> None:
     """Counts that the measured rules need: where a rectifier is active, how much of a squashed output is saturated."""
     add = drawing.add
+    own = "float64" if tap.kind == TensorProto.DOUBLE else "float32"
     if tap.op in RECTIFIERS and tap.channels is not None:
         shape = drawing.constant("channels", np.array(tap.channels, np.int64))
-        add("Reshape", [row, shape], f"{base}/channels")
-        add("Sign", [f"{base}/channels"], f"{base}/sign")
-        drawing.outputs.append(drawing.reduce("ReduceSum", f"{base}/sign", f"{base}/active", [0, 2]))
+        add("Reshape", [row, shape], f"{base}/channels{copy}")
+        add("Sign", [f"{base}/channels{copy}"], f"{base}/sign{copy}")
+        drawing.outputs.append(drawing.reduce("ReduceSum", f"{base}/sign{copy}", f"{base}/active{copy}", [0, 2]))
     elif tap.op in SATURATING:
         low, high = SATURATING[tap.op]
         reach = drawing.constant("reach", np.asarray((0.5 - NEAR) * (high - low), own))
         middle = drawing.constant("middle", np.asarray((low + high) / 2, own))
-        add("Sub", [row, middle], f"{base}/offset")
-        add("Abs", [f"{base}/offset"], f"{base}/distance")
-        add("Greater", [f"{base}/distance", reach], f"{base}/near")
-        add("Cast", [f"{base}/near"], f"{base}/near_float", to=TensorProto.FLOAT)
-        drawing.outputs.append(drawing.reduce("ReduceSum", f"{base}/near_float", f"{base}/saturated", [1]))
+        add("Sub", [row, middle], f"{base}/offset{copy}")
+        add("Abs", [f"{base}/offset{copy}"], f"{base}/distance{copy}")
+        add("Greater", [f"{base}/distance{copy}", reach], f"{base}/near{copy}")
+        add("Cast", [f"{base}/near{copy}"], f"{base}/near_float{copy}", to=TensorProto.FLOAT)
+        drawing.outputs.append(drawing.reduce("ReduceSum", f"{base}/near_float{copy}", f"{base}/saturated{copy}", [1]))
