@@ -37,7 +37,8 @@ def command(
     """Ask the fact tables of MODEL in SQL.
 
     MODEL is a model file, or a database written with `initlint check --facts`. The tables are model, layer, tensor,
-    weight, edge and waiver; --tables lists their columns.
+    weight, edge and waiver; --tables lists their columns. MODEL may also be a store of `initlint scan`, a file or the URL of a
+    PostgreSQL database: run, model, layer, finding, rule, and the views latest, history and model_finding.
 
     \b
     initlint query model.onnx "SELECT name, variance_ratio FROM layer ORDER BY 2 DESC"
@@ -47,9 +48,18 @@ def command(
         return 0
     if model is None or sql is None:
         raise click.UsageError("give a model and a question in SQL")
-    rows = _facts(context, model).query(sql)
+    rows = _rows(context, model, sql)
     terminal.write_stdout({"table": _table, "json": _json, "csv": _csv}[layout](rows))
     return 0
+
+
+def _rows(context: click.Context, model: str, sql: str) -> list[dict[str, Any]]:
+    if "://" in model:
+        from initlint.fleet.database import ask, is_server  # noqa: PLC0415 - one more kind of store
+
+        if is_server(model):
+            return ask(model, sql)
+    return _facts(context, model).query(sql)  # type: ignore[no-any-return]
 
 
 def _facts(context: click.Context, model: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from initlint.errors import Reason, Refusal
 from initlint.text import one_line, safe
 
-__all__ = ["Database", "Value", "connect", "is_server"]
+__all__ = ["Database", "Value", "ask", "connect", "is_server"]
 
 Value: TypeAlias = "str | int | float | None"
 Parameters: TypeAlias = Mapping[str, Value]
@@ -68,6 +68,15 @@ def connect(place: str, *, create: bool = False) -> Database:
     elif not path.exists() and not path.parent.is_dir():
         raise Refusal(Reason.OUTPUT, f"{safe(place)}: no folder {safe(str(path.parent))}")
     return File(path)
+
+
+def ask(place: str, sql: str) -> list[dict[str, Any]]:
+    """Rows of anybody's question to a server, which is told to let nothing be written."""
+    server = Server(place)
+    try:
+        return server.ask(sql)
+    finally:
+        server.close()
 
 
 class File:
@@ -148,6 +157,12 @@ class Server:
             self._leave()
             return found
 
+    def ask(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of a question as it stands: nothing in it is a parameter."""
+        with _said("the database", Reason.USAGE):
+            self._connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+            return [dict(row) for row in self._connection.exec_driver_sql(sql.replace("%", "%%")).mappings()]
+
     def write(self, sql: str, parameters: Parameters | None = None) -> int:
         """Run one statement."""
         with _said("the database"):
@@ -194,7 +209,7 @@ class Server:
 
 
 @contextmanager
-def _said(place: str) -> Iterator[None]:
+def _said(place: str, reason: Reason = Reason.OUTPUT) -> Iterator[None]:
     """Turn a database's error into a refusal that says which store."""
     try:
         yield
@@ -202,5 +217,5 @@ def _said(place: str) -> Iterator[None]:
         raise Refusal(Reason.OUTPUT, f"{safe(place)}: {one_line(error)}") from error
     except Exception as error:
         if type(error).__module__.startswith("sqlalchemy"):
-            raise Refusal(Reason.OUTPUT, f"{safe(place)}: {one_line(getattr(error, 'orig', None) or error)}") from error
+            raise Refusal(reason, f"{safe(place)}: {one_line(getattr(error, 'orig', None) or error)}") from error
         raise

@@ -149,28 +149,23 @@ def _refusals(database: Database, run: int, gate: Gate) -> tuple[Refused, ...]:
 def _changes(database: Database, run: int, gate: Gate) -> tuple[list[Change], int]:
     """(models that got worse, how many got better) since another run.
 
-    Findings are compared by rule and by spot; a name that the other run has not got is compared with nothing at all.
+    Findings that gate are compared by rule and spot, a model by its name: one that the other run has not got is compared with
+    nothing at all. Better is a model that was judged both times, lost findings and gained none.
     """
-    now, then = (_findings(database, number, gate.fail_on) for number in (run, gate.since))
-    worse, better = [], 0
-    for name in sorted(now.keys() | then.keys()):
-        new, old = now.get(name, {}), then.get(name, {})
-        added = sorted({code for (code, spot), amount in new.items() if amount > old.get((code, spot), 0)})
-        if added:
-            worse.append(Change(name, tuple(added)))
-        elif any(amount > new.get(key, 0) for key, amount in old.items()):
-            better += 1
-    return worse, better
-
-
-def _findings(database: Database, run: int | None, fail_on: str) -> dict[str, dict[tuple[str, str], int]]:
-    """Of each model the findings that count and gate: how many for each rule and spot."""
-    if fail_on == "never":
-        return {}
-    severities = ", ".join(f"'{level}'" for level in SEVERITIES[SEVERITIES.index(fail_on) :])
-    sql = f"""SELECT name, code, spot, count(*) AS amount FROM model_finding WHERE run = :run AND counts = 1
-        AND severity IN ({severities}) GROUP BY name, code, spot"""  # noqa: S608 - our own words
-    found: dict[str, dict[tuple[str, str], int]] = {}
-    for row in database.rows(sql, {"run": run}):
-        found.setdefault(row["name"], {})[row["code"], row["spot"]] = int(row["amount"])
-    return found
+    if gate.fail_on == "never":
+        return [], 0
+    severities = ", ".join(f"'{level}'" for level in SEVERITIES[SEVERITIES.index(gate.fail_on) :])
+    counted = f"""SELECT name, code, spot, count(*) AS amount FROM model_finding
+        WHERE run = :{{run}} AND counts = 1 AND severity IN ({severities}) GROUP BY name, code, spot"""  # noqa: S608 - our own words
+    now, then = counted.format(run="run"), counted.format(run="since")
+    runs = {"run": run, "since": gate.since}
+    more = """SELECT DISTINCT a.name, a.code FROM ({}) a LEFT JOIN ({}) b
+        ON b.name = a.name AND b.code = a.code AND b.spot = a.spot
+        WHERE a.amount > coalesce(b.amount, 0)"""
+    worse: dict[str, list[str]] = {}
+    for row in database.rows(more.format(now, then) + " ORDER BY a.name, a.code", runs):
+        worse.setdefault(row["name"], []).append(row["code"])
+    lost = f"""SELECT DISTINCT c.name FROM ({more.format(then, now)}) c JOIN model m
+        ON m.run = :run AND m.name = c.name AND m.verdict <> 'refused'"""  # noqa: S608 - our own words
+    better = sum(row["name"] not in worse for row in database.rows(lost, runs))
+    return [Change(name, tuple(codes)) for name, codes in worse.items()], better

@@ -2,9 +2,13 @@
 
 import contextlib
 import os
+import random
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +76,63 @@ def contents(store: Path, run: int = 1) -> dict[str, list[tuple[Any, ...]]]:
             kept = [{name: row[name] for name in row.keys() if name not in VOLATILE.get(table, ())} for row in rows]  # noqa: SIM118
             found[table] = sorted((tuple(row.values()) for row in kept), key=repr)
         return found
+
+
+def start(*arguments: str | os.PathLike[str], cwd: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment()
+    )
+
+
+def children(process: int) -> list[int]:
+    """Processes that a process has started and that still run."""
+    found: list[int] = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, path.read_text().split())
+    return found
+
+
+def recorded(store: Path, run: int = 1) -> int:
+    """Models that a store holds of a run; 0 where there is no store yet."""
+    try:
+        return int(ask(store, "SELECT count(*) FROM model WHERE run = ?", run)[0][0])
+    except sqlite3.Error:
+        return 0
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Look until it holds; an assertion where it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def gone(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def kill_parent(process: "subprocess.Popen[str]", store: Path) -> None:  # noqa: ARG001 - one of several ways to disturb
+    """End the scan itself, at once."""
+    process.kill()
+
+
+def kill_worker(process: "subprocess.Popen[str]", store: Path) -> None:  # noqa: ARG001 - as above
+    """End one of its workers, at once."""
+    for worker in children(process.pid)[:1]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+
+
+def tear_store(process: "subprocess.Popen[str]", store: Path) -> None:
+    """End the scan and cut its write-ahead log somewhere, as a machine that loses power may."""
+    process.kill()
+    process.wait()
+    log = store.with_name(store.name + "-wal")
+    if log.exists():
+        os.truncate(log, random.randrange(log.stat().st_size + 1))  # noqa: S311 - any place will do
+    store.with_name(store.name + "-shm").unlink(missing_ok=True)
