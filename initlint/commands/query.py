@@ -59,7 +59,8 @@ def _rows(context: click.Context, model: str, sql: str) -> list[dict[str, Any]]:
 
         if is_server(model):
             return ask(model, sql)
-    return _facts(context, model).query(sql)  # type: ignore[no-any-return]
+    rows: list[dict[str, Any]] = _facts(context, model).query(sql)
+    return rows
 
 
 def _facts(context: click.Context, model: str) -> Any:

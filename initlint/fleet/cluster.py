@@ -6,6 +6,7 @@ nothing: Dask gives its tasks to another. A scheduler that dies is waited for, a
 
 import contextlib
 import hashlib
+import logging
 import platform
 import queue
 import threading
@@ -25,8 +26,10 @@ from initlint.text import one_line, safe
 
 __all__ = ["ClusterPool", "perform", "versions"]
 
-CONNECT = 20.0  # seconds to find the scheduler at first
-PATIENCE = 300.0  # seconds to wait for a scheduler, or for a first worker, to come back
+SCHEMES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
+CONNECT = 10.0  # seconds to find the scheduler at first
+WORKERS = 60.0  # seconds to wait for a first worker
+PATIENCE = 300.0  # seconds to wait for a scheduler to come back
 TRIES = 3  # for a task whose workers keep dying; each try outlives three of them
 WIDTH_HOLDS = 5.0  # seconds for which the number of threads is taken as known
 PACKAGES = ("onnx", "numpy", "ml_dtypes", "onnxruntime")  # whose versions a result may depend on
@@ -58,6 +61,8 @@ class ClusterPool:
     """A connection to a scheduler. `notes` says what differs between here and there without making results wrong."""
 
     def __init__(self, address: str, *, patience: float = PATIENCE) -> None:
+        if not address.startswith(SCHEMES):
+            raise Refusal(Reason.USAGE, f"--cluster {safe(address)}: expected tcp://HOST:PORT or tls://HOST:PORT")
         self.address, self.patience = address, patience
         self.notes: list[str] = []
         self._closed = False
@@ -164,6 +169,10 @@ class ClusterPool:
             import distributed  # noqa: PLC0415 - an extra
         except ImportError:
             raise Refusal(Reason.USAGE, "a cluster needs `pip install 'initlint[cluster]'`") from None
+        for name in ("distributed", "distributed.client", "distributed.core", "tornado"):
+            logging.getLogger(name).setLevel(
+                logging.CRITICAL
+            )  # what a user must know of a connection, this module says
         try:
             client: Any = distributed.Client
             return client(self.address, timeout=seconds, set_as_default=False)
@@ -174,7 +183,7 @@ class ClusterPool:
     def _check_versions(self) -> None:
         """Refuse workers with another initlint; note what else differs."""
         try:
-            self._client.wait_for_workers(1, timeout=CONNECT)
+            self._client.wait_for_workers(1, timeout=WORKERS)
         except TimeoutError:
             raise Refusal(Reason.USAGE, f"--cluster {safe(self.address)}: the scheduler has no workers") from None
         here = versions()

@@ -10,12 +10,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from os import fsencode
+from os.path import abspath
 from pathlib import Path
 from typing import TypeAlias
 
 from initlint.config import Config
 from initlint.discovery import key_of
 from initlint.errors import Reason, Refusal
+from initlint.fleet.discovery import is_url
 from initlint.fleet.pool import Pool
 from initlint.fleet.records import Answer, Candidate, Outcome, Task
 from initlint.fleet.store import Store
@@ -151,8 +153,9 @@ class Scan:
 
     def _task(self, candidate: Candidate, content: Answer | None = None) -> Task:
         found = content or Answer("")
+        path = candidate.path if is_url(candidate.path) else abspath(candidate.path)  # a worker may live elsewhere
         return Task(
-            "content" if content is None else "report", candidate.name, fsencode(candidate.path), fsencode(self.root),
+            "content" if content is None else "report", candidate.name, fsencode(path), fsencode(self.root),
             self.config, found.content, found.stamp,
         )  # fmt: skip
 

@@ -1,0 +1,144 @@
+"""`initlint scan --cluster` against real `dask scheduler` and `dask worker` processes on this machine."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.harness import ask, children, contents, environment, fill, initlint, recorded, start, wait_until
+
+pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+
+MODELS = 12
+DASK = (sys.executable, "-m", "dask")
+FAST = {
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "20", "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
+    "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "0",
+}  # fmt: skip
+
+
+class Cluster:
+    """A scheduler and its workers; each can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.scheduler = self.begin_scheduler()
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def begin_scheduler(self) -> "subprocess.Popen[bytes]":
+        """A scheduler at this cluster's address."""
+        return self._begin("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show")
+
+    def begin_worker(self, **more: str) -> None:
+        """One more worker with one thread."""
+        arguments = ("worker", self.address, "--no-nanny", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
+        self.workers.append(self._begin(*arguments, "--local-directory", str(self.folder), **more))
+
+    def end(self) -> None:
+        """Kill everything."""
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+        for process in (*self.workers, self.scheduler):
+            process.wait()
+
+    def _begin(self, *arguments: str, **more: str) -> "subprocess.Popen[bytes]":
+        log = (self.folder / "log").open("ab")
+        with log:
+            return subprocess.Popen(
+                [*DASK, *arguments], stdout=log, stderr=log, cwd=self.folder, env=environment(**FAST, **more)
+            )
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    running = Cluster(tmp_path)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some models and the store of a local scan over them."""
+    folder = tmp_path_factory.mktemp("fleet")
+    fill(folder / "m", good=MODELS - 2, bad=2)
+    shutil.copy(folder / "m/good0001.onnx", folder / "m/zcopy.onnx")
+    (folder / "m/torn.onnx").write_bytes(b"\x08\x07\x3a\x7f")
+    assert initlint("scan", "m", "-s", "whole", "-j2", "--max-refused", "1", cwd=folder).returncode == 1
+    return folder
+
+
+def test_workers_killed(fleet: Path, cluster: Cluster) -> None:
+    """Workers that are killed on the way cost nothing, their children go with them, and the store is a local scan's."""
+    for _ in range(2):
+        cluster.begin_worker()
+    process = start("scan", "m", "-s", "s", "--max-refused", "1", "--cluster", cluster.address, cwd=fleet)
+    for goal in (1, 6):
+        wait_until(lambda: recorded(fleet / "s") >= goal)  # noqa: B023 - done before it changes
+        victim = cluster.workers.pop(0)
+        offspring = children(victim.pid)
+        cluster.begin_worker()
+        victim.kill()
+        victim.wait()
+        wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in offspring))  # noqa: B023 - as above
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (1, ""), errors
+    assert contents(fleet / "s") == contents(fleet / "whole")
+
+
+def test_bad_model_spares_the_worker(fleet: Path, cluster: Cluster) -> None:
+    """A child that is killed at its model is replaced; the Dask worker lives on."""
+    cluster.begin_worker()
+    process = start("scan", "m", "-s", "child", "--max-refused", "1", "--cluster", cluster.address, cwd=fleet)
+    wait_until(lambda: recorded(fleet / "child") >= 2)
+    for child in children(cluster.workers[0].pid):
+        os.kill(child, signal.SIGKILL)
+    assert process.wait(timeout=120) == 1
+    assert cluster.workers[0].poll() is None
+    assert contents(fleet / "child") == contents(fleet / "whole")
+
+
+def test_scheduler_killed(fleet: Path, cluster: Cluster) -> None:
+    """A scheduler that dies is waited for; what was under way is handed in again."""
+    cluster.begin_worker()
+    process = start("scan", "m", "-s", "again", "--max-refused", "1", "--cluster", cluster.address, cwd=fleet)
+    wait_until(lambda: recorded(fleet / "again") >= 2)
+    cluster.scheduler.kill()
+    cluster.scheduler.wait()
+    cluster.workers[0].kill()
+    time.sleep(0.5)
+    cluster.scheduler = cluster.begin_scheduler()
+    cluster.begin_worker()
+    assert process.wait(timeout=120) == 1
+    assert contents(fleet / "again") == contents(fleet / "whole")
+
+
+def test_nobody_there(fleet: Path) -> None:
+    """An address at which no scheduler answers is one line and code 2."""
+    for address in ("tcp://127.0.0.1:9", "nonsense://x"):
+        result = initlint("scan", "m", "-s", "none", "--cluster", address, cwd=fleet)
+        assert result.returncode == 2
+        assert address in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_another_version(fleet: Path, cluster: Cluster, tmp_path: Path) -> None:
+    """A worker with another initlint is refused before any model is opened."""
+    (tmp_path / "sitecustomize.py").write_text("import initlint\ninitlint.__version__ = '0.0.9'\n")
+    cluster.begin_worker(PYTHONPATH=f"{tmp_path}{os.pathsep}{environment()['PYTHONPATH']}")
+    result = initlint("scan", "m", "-s", "other", "--cluster", cluster.address, cwd=fleet)
+    assert result.returncode == 2
+    assert "has initlint 0.0.9, not " in result.stderr
+    assert ask(fleet / "other", "SELECT count(*) FROM run") == [(0,)]
