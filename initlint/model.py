@@ -4,6 +4,7 @@ The only module that opens a model. What it promises to everything behind it is 
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +17,10 @@ from initlint.source import BytesSource, FileSource, describe_kind, open_file
 from initlint.tensors import ExternalFiles, TensorReader
 from initlint.wire import Skeleton, skeleton_of
 
-__all__ = ["open_model"]
+__all__ = ["external_locations", "open_model"]
 
+# A StringStringEntryProto with the key "location": two fields, and the length of the second in one byte or two.
+LOCATION = re.compile(rb"\x0a\x08location\x12([\x00-\x7f]|[\x80-\xff][\x00-\x1f])", re.DOTALL)
 NEWEST_IR = 20  # a higher number is no version of ONNX but noise
 
 
@@ -38,6 +41,20 @@ def open_model(source: "str | os.PathLike[str] | bytes | Any") -> Iterator[Model
             file.close()
     else:
         yield from _from_proto(source)
+
+
+def external_locations(source: BytesSource | FileSource) -> list[str]:
+    """Every location of external data that a model file names, sorted, without parsing it; none where it is no model."""
+    try:
+        message = skeleton_of(source).message
+    except Refusal:
+        return []
+    found = set()
+    for match in LOCATION.finditer(message):
+        low, *high = match[1]
+        length = (low & 0x7F) + (high[0] << 7 if high else 0)
+        found.add(message[match.end() : match.end() + length].decode("utf-8", "replace"))
+    return sorted(found)
 
 
 def _from_source(source: BytesSource | FileSource, path: str | None) -> Iterator[Model]:

@@ -1,18 +1,16 @@
 """What a model file holds, as one hash: its own bytes and those of the data files it names."""
 
 import hashlib
-import re
 
 from initlint.errors import Refusal
+from initlint.model import external_locations
 from initlint.source import FileSource, open_file
 from initlint.tensors import ExternalFiles
-from initlint.wire import skeleton_of
 
 __all__ = ["content_of", "locations_in"]
 
 CHUNK = 1 << 20
 MARK = b"\x0a\x08location"  # StringStringEntryProto, key "location": no tensor is external without it
-LOCATION = re.compile(re.escape(MARK) + rb"\x12([\x00-\x7f]|[\x80-\xff][\x00-\x1f])")  # and the length of its value
 
 
 def content_of(path: str) -> tuple[str, int]:
@@ -35,7 +33,7 @@ def content_of(path: str) -> tuple[str, int]:
 def _absorb_external(digest: "hashlib._Hash", source: FileSource, path: str) -> int:
     files = ExternalFiles(path)
     try:
-        for location in _locations(source):
+        for location in external_locations(source):
             try:
                 data = files.open(location)
             except (Refusal, OSError):
@@ -54,22 +52,9 @@ def locations_in(path: str) -> list[str]:
     except Refusal:
         return []
     try:
-        return _locations(source)
+        return external_locations(source)
     finally:
         source.close()
-
-
-def _locations(source: FileSource) -> list[str]:
-    try:
-        message = skeleton_of(source).message
-    except Refusal:
-        return []
-    found = set()
-    for match in LOCATION.finditer(message):
-        low, *high = match[1]
-        length = (low & 0x7F) + (high[0] << 7 if high else 0)
-        found.add(message[match.end() : match.end() + length].decode("utf-8", "replace"))
-    return sorted(found)
 
 
 def _absorb(digest: "hashlib._Hash", source: FileSource) -> bool:
