@@ -15,9 +15,10 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
+from initlint.bases import is_fixed_basis
 from initlint.errors import Refusal
 from initlint.index import index_of
-from initlint.layers import Layer, find_layers, is_fixed_basis
+from initlint.layers import Layer, find_layers
 from initlint.model import open_model
 from tests.graphs import model_of
 
