@@ -32,7 +32,7 @@ from initlint.rules import Settings as RuleSettings
 from initlint.signal.backward import Backward, backpropagate
 from initlint.signal.blame import blame, carrier
 from initlint.signal.propagate import Assumptions, Propagation, propagate
-from initlint.tensorfacts import edge_rows, growth, signal_part, tensor_rows, weight_rows
+from initlint.tensorfacts import BOUNDED, edge_rows, growth, signal_part, tensor_rows, weight_rows
 from initlint.waivers import apply_baseline, apply_waivers, read_baseline, waiver_rows
 
 __all__ = ["Settings", "analyse"]
@@ -308,6 +308,9 @@ class Study:
     def blamed(self, tensor: str, grows: bool) -> tuple[Blamed, ...]:  # noqa: FBT001 - the rules' callback
         """The layers behind a broken signal at a tensor, by their share of the log gain."""
         signals = self.propagation.signals
+        made = self.index.producer.get(tensor)
+        if grows and made is not None and made.op in BOUNDED:  # what grew is hidden behind the asymptote
+            tensor = made.inputs[0]
         if tensor not in signals:
             return ()
         outputs = [(item.layer.name, item.layer.output) for item in self.examined]

@@ -40,11 +40,12 @@ _NUMPY: dict[str, npt.DTypeLike] = {
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """Limits of a floating format: largest finite value, smallest normal and smallest subnormal."""
+    """Limits of a floating format: largest finite value, smallest normal and smallest subnormal, spacing at 1."""
 
     largest: float
     smallest_normal: float
     smallest_subnormal: float
+    epsilon: float
 
 
 def name_of(number: int) -> str:
@@ -67,7 +68,7 @@ def format_of(dtype: str) -> Format | None:
     if dtype not in FLOATS:
         return None
     limits = ml_dtypes.finfo(numpy_type(dtype))  # type: ignore[no-untyped-call]
-    return Format(float(limits.max), float(limits.smallest_normal), float(limits.smallest_subnormal))
+    return Format(float(limits.max), float(limits.smallest_normal), float(limits.smallest_subnormal), float(limits.eps))
 
 
 def decode(dtype: str, shape: tuple[int, ...], raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.generic]:

@@ -183,6 +183,7 @@ aside           | INTEGER | 0/1 | Whether it is a step of a normalisation, a sof
 carrier         | INTEGER | 0/1 | Whether it lies on the way that carries the signal to an output.
 largest         | REAL | value | Largest finite value of its element type.
 smallest_normal | REAL | value | Smallest normal value of its element type.
+epsilon         | REAL | share | Spacing of its element type's values, relative to their size.
 first_not_finite | INTEGER | 0/1 | Whether no tensor it is computed from holds NaN or infinities.
 """
 

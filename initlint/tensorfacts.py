@@ -12,7 +12,7 @@ from initlint.signal.propagate import Propagation
 from initlint.signal.statistics import Signal
 from initlint.weights import WeightStatistics, statistics
 
-__all__ = ["edge_rows", "growth", "signal_part", "tensor_rows", "weight_rows"]
+__all__ = ["BOUNDED", "edge_rows", "growth", "signal_part", "tensor_rows", "weight_rows"]
 
 # Operators that bound what they give: a saturated output is judged as such, not as a lost signal.
 BOUNDED = frozenset({"Softmax", "LogSoftmax", "Hardmax", "Sigmoid", "HardSigmoid", "Tanh", "Softsign", "Erf", "Sign"})
@@ -102,6 +102,7 @@ def tensor_rows(
                 "carrier": name in carrying if known else None,
                 "largest": limits.largest if limits is not None else None,
                 "smallest_normal": limits.smallest_normal if limits is not None else None,
+                "epsilon": limits.epsilon if limits is not None else None,
                 "first_not_finite": name in broken
                 and (node is None or not any(item in broken for item in node.inputs)),
                 **signal_part(name, propagation, dtype, gradients),

@@ -15,10 +15,18 @@ import initlint
 from initlint.report import Finding, Report
 from tests.benchmarks.zoo import Attention, Block, Maker, export, initialise, language, mlp
 
+WIDTH = 64
+HE20, HE8 = mlp(20, nn.ReLU, "he", WIDTH), mlp(8, nn.ReLU, "he", WIDTH)
+EXPORTED: dict[tuple[Maker, bool], bytes] = {}
+
 
 def exported(tmp_path: Path, maker: Maker, *, dynamo: bool = False) -> Path:
+    """The network as a file of its own; each is exported once."""
     path = tmp_path / "model.onnx"
-    export("textbook", maker, path, dynamo=dynamo, seed=3)
+    if (maker, dynamo) not in EXPORTED:
+        export("textbook", maker, path, dynamo=dynamo, seed=3)
+        EXPORTED[maker, dynamo] = path.read_bytes()
+    path.write_bytes(EXPORTED[maker, dynamo])
     return path
 
 
@@ -55,8 +63,8 @@ def output_std(path: Path) -> float:
 
 
 HEALTHY: dict[str, Maker] = {
-    "20-layer ReLU MLP, He": mlp(20, nn.ReLU, "he"),
-    "20-layer tanh MLP, Glorot": mlp(20, nn.Tanh, "glorot"),
+    "20-layer ReLU MLP, He": HE20,
+    "20-layer tanh MLP, Glorot": mlp(20, nn.Tanh, "glorot", WIDTH),
     "BERT at 0.02": language(causal=False),
     "GPT-2 at 0.02, causal mask of -inf": language(causal=True),
 }
@@ -80,11 +88,11 @@ def test_a_healthy_network_passes(tmp_path: Path, name: str, dynamo: bool) -> No
 @pytest.mark.parametrize(
     ("maker", "code", "grows"),
     [
-        (mlp(20, nn.ReLU, "he", scale=3.0), "IL201", True),
-        (mlp(20, nn.ReLU, "he", scale=1 / 3), "IL202", False),
-        (mlp(20, nn.ReLU, "default"), "IL202", False),
-        (mlp(20, nn.Tanh, "glorot", scale=4.0), "IL206", True),
-        (mlp(20, nn.Tanh, "glorot", scale=0.25), "IL202", False),
+        (mlp(20, nn.ReLU, "he", WIDTH, scale=3.0), "IL201", True),
+        (mlp(20, nn.ReLU, "he", WIDTH, scale=1 / 3), "IL202", False),
+        (mlp(20, nn.ReLU, "default", WIDTH), "IL202", False),
+        (mlp(20, nn.Tanh, "glorot", WIDTH, scale=4.0), "IL206", True),
+        (mlp(20, nn.Tanh, "glorot", WIDTH, scale=0.25), "IL202", False),
     ],
     ids=["He x3", "He x1/3", "PyTorch's default", "tanh, Glorot x4", "tanh, Glorot x1/4"],
 )
@@ -108,7 +116,7 @@ def test_a_network_initialised_wrongly_fails_with_one_finding(
 @pytest.mark.parametrize("layer", [0, 9, 19])
 def test_one_layer_scaled_by_600_is_named(tmp_path: Path, layer: int) -> None:
     """Among twenty He layers the one at 600 times its std is an error and the first to blame."""
-    path = exported(tmp_path, mlp(20, nn.ReLU, "he"))
+    path = exported(tmp_path, HE20)
     before = output_std(path)
     name = scaled(path, layer, 600.0)
     assert output_std(path) > 256 * before  # the fault is real
@@ -120,7 +128,7 @@ def test_one_layer_scaled_by_600_is_named(tmp_path: Path, layer: int) -> None:
 @pytest.mark.parametrize("layer", [3, 12])
 def test_one_layer_scaled_by_10_is_a_warning(tmp_path: Path, layer: int) -> None:
     """Ten times the std is no error: the signal survives it. The layer is named all the same."""
-    path = exported(tmp_path, mlp(20, nn.ReLU, "he"))
+    path = exported(tmp_path, HE20)
     name = scaled(path, layer, 10.0)
     (finding,) = loud(lint(path))
     assert finding.severity == "warning"
@@ -227,7 +235,7 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize(("change", "code"), list(zip(CHANGES, ["IL302", "IL303", "IL301", "IL301"], strict=True)))
 def test_a_degenerate_layer_is_one_finding_that_names_it(tmp_path: Path, change: str, code: str) -> None:
     """One spoilt layer is one error, whatever it does to everything behind it."""
-    path = exported(tmp_path, mlp(8, nn.ReLU, "he"))
+    path = exported(tmp_path, HE8)
     model = onnx.load(path)
     node = [node for node in model.graph.node if node.op_type == "Gemm"][4]
     (tensor,) = (item for item in model.graph.initializer if item.name == node.input[1])
@@ -239,9 +247,29 @@ def test_a_degenerate_layer_is_one_finding_that_names_it(tmp_path: Path, change:
     assert {finding.place, finding.node} & {node.name, tensor.name}
 
 
+@pytest.mark.parametrize(("layer", "shift"), [(2, -30.0), (8, 1e8)], ids=["dead units", "drowned"])
+def test_a_spoilt_bias_is_one_finding_that_names_its_layer(tmp_path: Path, layer: int, shift: float) -> None:
+    """A bias that kills the units behind it, or that drowns the signal in its rounding, is found and named."""
+    path = exported(tmp_path, HE8)
+    model = onnx.load(path)
+    node = [node for node in model.graph.node if node.op_type == "Gemm"][layer]
+    bias = np.full(WIDTH if layer < 8 else 10, shift, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(bias, "spoilt"))
+    node.input[2] = "spoilt"
+    onnx.save(model, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    draws = np.random.default_rng(1).standard_normal((8, 1, 64)).astype(np.float32)
+    results = [session.run(None, {name: draw})[0] for draw in draws]
+    assert np.std(results, axis=0).max() <= 1e-6 * np.abs(results).max()  # the output no longer depends on the input
+    (finding,) = loud(lint(path))
+    assert finding.severity == "error"
+    assert finding.blamed[0].layer == node.name
+
+
 def test_the_phase_given_by_the_user_decides(tmp_path: Path) -> None:
     """What is broken in a fresh network is judged by the wider limits when --phase says that it is trained."""
-    path = exported(tmp_path, mlp(20, nn.ReLU, "he"))
+    path = exported(tmp_path, HE20)
     scaled(path, 5, 600.0)
     assert errors(lint(path))
     assert errors(lint(path, phase="trained")) == []

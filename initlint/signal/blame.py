@@ -1,12 +1,12 @@
 """Who did it: the log gain between the input and the place where the signal broke, divided among the layers on the way.
 
-A layer answers for the step from the layer before it to its own output, the activation in between included, as in the
-product `prod(1/2 n_l Var[w_l])` of He et al. 2015, eq. 10.
+A layer answers for the step from its own input to the next layer's, the activation behind it included: its target variance
+is the one that this activation calls for (He et al. 2015, eq. 10), and a bias that kills the activation is its own.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import log2
+from math import hypot, log2
 
 from initlint.graph import Node
 from initlint.signal.statistics import Signal
@@ -54,22 +54,34 @@ def blame(
 ) -> tuple[Share, ...]:
     """Shares of the layers `(name, output)` on the way to `tensor`, largest first; empty where no layer is on the way.
 
-    Only steps in the direction of the fault count: growth where the signal explodes, loss where it vanishes.
+    Only steps in the direction of the fault count: growth where the signal explodes, loss where it vanishes. A signal that
+    is drowned rather than weakened (a bias of 1e8) is followed as its part of the total.
     """
     names = {output: name for name, output in layers}
     path = carrier(tensor, producer, signals)
-    steps: list[tuple[str, str, float]] = []
-    before = signals[path[0]].signal_std
-    for item in path:
-        if item not in names or item not in signals:
-            continue
-        after = signals[item].signal_std
-        steps.append((names[item], item, _log_ratio(after, before)))
-        before = after if after > 0 else before
-    wanted = [(name, output, gain) for name, output, gain in steps if (gain > 0 if grows else gain < 0)]
-    total = sum(abs(gain) for _, _, gain in wanted)
-    shares = [Share(name, output, abs(gain) / total, gain) for name, output, gain in wanted] if total else []
-    return tuple(sorted(shares, key=lambda item: -item.share))
+    places = [index for index, item in enumerate(path) if item in names]
+    if not places:
+        return ()
+    # Where each layer's step ends: at the tensor that the next layer reads, the last one's at `tensor` itself.
+    ends = [path[index - 1] for index in places[1:]] + [tensor]
+    levels = [signals[item].signal_std for item in (path[0], *ends)]
+    if not grows:
+        shares = [_part_of_total(signals[item]) for item in (path[0], *ends)]
+        if _log_ratio(shares[-1], shares[0]) < _log_ratio(levels[-1], levels[0]) - 1.0:
+            levels = shares
+    gains = [_log_ratio(after, before) for before, after in zip(levels, levels[1:], strict=False)]
+    wanted = [
+        (path[index], gain) for index, gain in zip(places, gains, strict=True) if (gain > 0 if grows else gain < 0)
+    ]
+    total = sum(abs(gain) for _, gain in wanted)
+    found = [Share(names[output], output, abs(gain) / total, gain) for output, gain in wanted] if total else []
+    return tuple(sorted(found, key=lambda item: -item.share))
+
+
+def _part_of_total(signal: Signal) -> float:
+    """The signal std relative to the root mean square of all there is, biases and constants included."""
+    total = hypot(signal.std, signal.mean)
+    return signal.signal_std / total if total > 0 else 0.0
 
 
 def _log_ratio(after: float, before: float) -> float:
