@@ -5,6 +5,7 @@ import re
 import sqlite3
 import string
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -80,18 +81,30 @@ def built_in() -> Path:
 
 
 def load(folders: Iterable[Path]) -> tuple[Rule, ...]:
-    """All rules of the folders by code. Raises Refusal (rule-file) with the file, the key and what is wrong."""
-    found: dict[str, Rule] = {}
-    facts = empty()
+    """All rules of the folders by code. Raises Refusal (rule-file) with the file, the key and what is wrong.
+
+    A worker lints many models: files whose entries have not changed are not read and compiled again.
+    """
+    stamps: list[tuple[Path, int, int]] = []
     for folder in folders:
         if not folder.is_dir():
             raise Refusal(Reason.RULE_FILE, f"{folder}: no folder of rules")
         for path in sorted(folder.glob("*.toml")):
-            rule = read(path)
-            if rule.code in found:
-                raise Refusal(Reason.RULE_FILE, f"{path}: {rule.code} is defined in {found[rule.code].path} already")
-            check(rule, facts)
-            found[rule.code] = rule
+            status = path.stat()
+            stamps.append((path, status.st_mtime_ns, status.st_size))
+    return _load(tuple(stamps))
+
+
+@lru_cache(maxsize=4)
+def _load(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[Rule, ...]:
+    found: dict[str, Rule] = {}
+    facts = empty()
+    for path, _, _ in stamps:
+        rule = read(path)
+        if rule.code in found:
+            raise Refusal(Reason.RULE_FILE, f"{path}: {rule.code} is defined in {found[rule.code].path} already")
+        check(rule, facts)
+        found[rule.code] = rule
     return tuple(found[code] for code in sorted(found))
 
 

@@ -56,6 +56,14 @@ def test_a_rule_of_ones_own(tmp_path: Path) -> None:
     assert (rule.code, rule.params) == ("ACME001", {"limit": 4.0})
 
 
+def test_an_edited_rule_is_read_again(tmp_path: Path) -> None:
+    """A process that has loaded a folder before sees what was changed in it, and what was added."""
+    assert load([written(tmp_path)])[0].when == "fan_in > :limit"
+    assert load([written(tmp_path, when="fan_in >= :limit")])[0].when == "fan_in >= :limit"
+    (tmp_path / "ACME002.toml").write_text((tmp_path / "ACME001.toml").read_text().replace("ACME001", "ACME002"))
+    assert [rule.code for rule in load([tmp_path])] == ["ACME001", "ACME002"]
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 def test_the_examples_hold(rule: Rule) -> None:
     """Each rule passes, fails and admits ignorance where its file says so."""
