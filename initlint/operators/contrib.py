@@ -7,7 +7,7 @@ import numpy as np
 
 from initlint.graph import Attribute, Node
 from initlint.operators.activations import gaussian_unit
-from initlint.operators.arguments import invalid, number, real
+from initlint.operators.arguments import axis_in, integers, invalid, number, real
 from initlint.operators.convolution import conv
 from initlint.operators.normalisation import normalise_rows, rms_rows
 from initlint.operators.special import gelu, sigmoid
@@ -113,11 +113,98 @@ def fused_gemm(node: Node, run: Run, a: Draws, b: Draws, c: Draws | None = None)
 @operator("com.microsoft::FusedMatMul", "com.microsoft::TransposeMatMul")
 def fused_matmul(node: Node, run: Run, a: Draws, b: Draws) -> Array:
     """A product of operands that may be transposed, times alpha."""
-    if number(node, "transBatchA", 0) or number(node, "transBatchB", 0):
-        raise NotComputed("FusedMatMul over a transposed batch")
-    left = np.swapaxes(a.values, -1, -2) if number(node, "transA", 0) else a.values
-    right = np.swapaxes(b.values, -1, -2) if number(node, "transB", 0) else b.values
+    left, right = (_transposed(node, item, which) for item, which in ((a, "A"), (b, "B")))
     return matmul(run, left, right) * real(node, "alpha", 1.0)
+
+
+def _transposed(node: Node, item: Draws, which: str) -> Array:
+    """An operand with its last axes exchanged, or its first moved behind the batch, or both."""
+    values = item.values
+    if number(node, f"transBatch{which}", 0):
+        if values.ndim < 4:
+            raise invalid(f"a transposed batch of shape {item.shape}")
+        values = np.moveaxis(values, 1, -2)
+    return np.swapaxes(values, -1, -2) if number(node, f"trans{which}", 0) else values
+
+
+@operator("com.microsoft::FusedMatMulActivation")
+def fused_matmul_activation(node: Node, run: Run, a: Draws, b: Draws) -> Array:
+    """A product and an activation in one."""
+    return _activated(node, run, fused_matmul(node, run, a, b))
+
+
+@operator("com.microsoft::GemmFastGelu")
+def gemm_fast_gelu(_: Node, run: Run, x: Draws, w: Draws, bias: Draws | None = None) -> Array:
+    """A product, a bias and GELU's tanh form."""
+    return gelu_tanh(_biased(run, Values(matmul(run, x.values, w.values), x.dtype), bias))
+
+
+@operator("com.microsoft::BiasSoftmax")
+def bias_softmax(node: Node, run: Run, x: Draws, bias: Draws) -> Array:
+    """Softmax over all axes from one on, of a sum whose bias is repeated over the axes before it, or inside them."""
+    rank = len(x.shape)
+    axis = axis_in(number(node, "axis", 1), rank)
+    added = bias.values
+    if not number(node, "is_inner_broadcast", 1) and added.ndim < x.values.ndim:
+        added = added.reshape(*added.shape, *(1,) * (x.values.ndim - added.ndim))
+    first, second = align(run, x, added)
+    total = first + second
+    rows = total.reshape(*total.shape[: axis + 1], -1)
+    powers = np.exp(rows - rows.max(axis=-1, keepdims=True))
+    return np.asarray((powers / powers.sum(axis=-1, keepdims=True)).reshape(total.shape))
+
+
+@operator("com.microsoft::BiasDropout")
+def bias_dropout(
+    _: Node, run: Run, x: Draws, bias: Draws, residual: Draws | None = None, ratio: Draws | None = None,
+    training: Draws | None = None,
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """A bias and a residual; nothing is dropped at inference."""
+    del ratio
+    if training is not None and training.values.any():
+        raise NotComputed("dropout while training")
+    y = _biased(run, x, bias)
+    if residual is not None:
+        first, second = align(run, y, residual)
+        y = first + second
+    return y, np.ones((1, *y.shape[1:]), bool)
+
+
+@operator("com.microsoft::ExpandDims")
+def expand_dims(_: Node, __: Run, x: Draws, axis: Draws) -> Array:
+    """An axis of one put in."""
+    place = axis_in(integers(axis, "the axis")[0], len(x.shape) + 1)
+    return np.expand_dims(x.values, place + 1)
+
+
+@operator("com.microsoft::ComplexMul", "com.microsoft::ComplexMulConj")
+def complex_mul(node: Node, run: Run, a: Draws, b: Draws) -> Array:
+    """A product of complex numbers `[..., 2]`, the second conjugated where the name says so."""
+    first, second = align(run, a, b)
+    if first.shape[-1] != 2 or second.shape[-1] != 2:
+        raise invalid(f"complex numbers of shapes {a.shape} and {b.shape}")
+    sign = -1 if node.op == "ComplexMulConj" else 1
+    imaginary = sign * second[..., 1]
+    return np.stack(
+        [
+            first[..., 0] * second[..., 0] - first[..., 1] * imaginary,
+            first[..., 0] * imaginary + first[..., 1] * second[..., 0],
+        ],
+        axis=-1,
+    )
+
+
+def _same(kind: str) -> None:
+    """onnxruntime's own copy of an ONNX operator."""
+
+    def apply(node: Node, run: Run, *inputs: Draws | None) -> Array | tuple[Array | None, ...]:
+        return OPERATORS[kind](replace(node, domain="", version=21), run, *inputs)
+
+    operator(f"com.microsoft::{kind}")(apply)
+
+
+for _kind in ("Pad", "Range", "Trilu", "Unique", "GatherND", "GridSample"):
+    _same(_kind)
 
 
 @operator("SimplifiedLayerNormalization", "com.microsoft::SimplifiedLayerNormalization")
@@ -186,9 +273,10 @@ def embed_layer_normalization(
     position_ids: Draws | None = None,
 ) -> tuple[Array | None, ...]:
     """Word, position and segment embeddings added and normalised."""
-    del mask
     if len(ids.shape) != 2 or gamma is None or beta is None:
         raise invalid("needs ids of two axes, gamma and beta")
+    if not (words.constant and positions.constant and (segment_table is None or segment_table.constant)):
+        raise NotComputed("a table that depends on the input")
     tokens = ids.shape[1]
     total = words.values[0][ids.values]
     places = positions.values[0][:tokens] if position_ids is None else positions.values[0][position_ids.values]
@@ -196,5 +284,7 @@ def embed_layer_normalization(
     if segments is not None and segment_table is not None:
         total = total + segment_table.values[0][segments.values]
     run.claim(*total.shape)
-    y = normalise_rows(total, real(node, "epsilon", 1e-12)) * gamma.values + beta.values
-    return y, None, total
+    factor, shift = (item.values[:, np.newaxis, np.newaxis] for item in (gamma, beta))
+    y = normalise_rows(total, real(node, "epsilon", 1e-12)) * factor + shift
+    valid = np.zeros((1, ids.shape[0]), np.int32) if mask is None else mask.values.sum(axis=-1, dtype=np.int32)
+    return y, valid, total

@@ -172,6 +172,17 @@ def architectures(folder: Path) -> Iterator[Subject]:
         yield Subject(path, "validation", "initialised", "architecture")
 
 
+class Hidden(torch.nn.Module):
+    """A transformers model that gives its last hidden state."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x)[0]
+
+
 Made = tuple[torch.nn.Module, tuple[torch.Tensor, ...], dict[str, object]]
 
 
@@ -222,9 +233,7 @@ def _transformers() -> Iterator[tuple[str, Callable[[], Made]]]:
 
         def make(prefix: str = prefix, settings: dict[str, object] = settings, example: torch.Tensor = example) -> Made:
             configuration = getattr(transformers, f"{prefix}Config")(**settings)
-            configuration.return_dict = False
-            configuration.use_cache = False
             configuration._attn_implementation = "eager"
-            return getattr(transformers, f"{prefix}Model")(configuration), (example,), {}
+            return Hidden(getattr(transformers, f"{prefix}Model")(configuration)), (example,), {}
 
         yield f"transformers_{name}", make
