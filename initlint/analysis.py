@@ -50,6 +50,9 @@ class Settings:
     key: str
     watch: Callable[[Progress], None] | None = None
     today: datetime.date | None = None
+    started: float | None = (
+        None  # of the monotonic clock: when the analysis's deadline began to run, if before the analysis
+    )
 
 
 class Clock:
@@ -75,6 +78,7 @@ class Clock:
 def analyse(source: Any, settings: Settings) -> Report:
     """Analyse one model in this process. Raises Refusal where it, or a setting, cannot be understood."""
     config = settings.config
+    started = settings.started or time.monotonic()
     clock = Clock(settings.watch)
     target = _target(config)
     with clock.stage("rules"):
@@ -102,7 +106,7 @@ def analyse(source: Any, settings: Settings) -> Report:
             from initlint.probe.run import Allowance, run_probe  # noqa: PLC0415 - the probe is optional
 
             with clock.stage("probe"):
-                allowance = Allowance.of(config, sum(clock.seconds.values()))
+                allowance = Allowance.of(config, time.monotonic() - started)
                 outputs = [layer.output for layer in layers]
                 probe = run_probe(source, propagation, outputs, config, allowance, settings.watch)
         with clock.stage("facts"):

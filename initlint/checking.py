@@ -1,6 +1,7 @@
 """`check()`: the whole product as one call. The command line adds arguments, printing and the exit code."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,19 +63,20 @@ def check(
     return analyse_here(model, loaded)
 
 
-def analyse_here(source: Any, loaded: Loaded, watch: Watch | None = None) -> Report:
-    """Analyse in this process."""
+def analyse_here(source: Any, loaded: Loaded, watch: Watch | None = None, started: float | None = None) -> Report:
+    """Analyse in this process; `started` says when its deadline began to run, where that was before now."""
     from initlint.analysis import Settings, analyse  # noqa: PLC0415 - imports numpy and onnx
 
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     key = loaded.config.name or (key_of(path, loaded.root) if path is not None else "<memory>")
-    report = analyse(source, Settings(config=loaded.config, key=key, watch=watch))
+    report = analyse(source, Settings(config=loaded.config, key=key, watch=watch, started=started))
     return sanitised(report).with_facts(report.facts)
 
 
 def analyse_in_worker(path: str, loaded: Loaded, worker: Worker | None = None, watch: Watch | None = None) -> Reply:
     """Analyse in a worker: the one given, or one of its own for this model alone."""
-    request = msgspec.json.encode(Request(os.fsencode(path), os.fsencode(loaded.root), loaded.config))
+    asked = Request(os.fsencode(path), os.fsencode(loaded.root), loaded.config, started=time.monotonic())
+    request = msgspec.json.encode(asked)
     limits = Limits(loaded.config.timeout, loaded.config.memory)
     if worker is not None:
         return worker.run(request, limits, watch)

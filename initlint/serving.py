@@ -22,6 +22,7 @@ class Request(msgspec.Struct, frozen=True):
     root: bytes
     config: Config
     wants: Literal["report", "content"] = "report"
+    started: float | None = None  # of the monotonic clock, which processes share: when the deadline began to run
 
 
 def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:
@@ -36,7 +37,8 @@ def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:
             send(b"R", msgspec.json.encode(content_of(os.fsdecode(asked.path))))
             return
         loaded = Loaded(asked.config, {}, Path(os.fsdecode(asked.root)))
-        report = analyse_here(os.fsdecode(asked.path), loaded, lambda step: send(b"P", msgspec.json.encode(step)))
+        watch = lambda step: send(b"P", msgspec.json.encode(step))  # noqa: E731 - a name for the line below
+        report = analyse_here(os.fsdecode(asked.path), loaded, watch, asked.started)
         send(b"F", report.facts.serialize())
         send(b"R", report.to_json())
     except Refusal as refusal:

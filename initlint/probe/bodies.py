@@ -63,6 +63,8 @@ def _branches(
                 names[tensor] = node.outputs[given.index(inner)]
                 continue
             names[tensor] = f"initlint_out/{inner}"
+            if names[tensor] in outputs:  # one value may be the output of several bodies
+                continue
             outputs.append(names[tensor])
             for other, graph in grown.items():
                 if other == key:
@@ -100,10 +102,11 @@ def _carried(
         if inner in given and node.outputs[given.index(inner)]:
             names[tensor] = node.outputs[given.index(inner)]
         else:
-            fresh.append((inner, tensor))
+            names[tensor] = f"initlint_out/{inner}"
+            if inner not in dict(fresh):
+                fresh.append((inner, tensor))
     before: list[Node] = []
     for inner, tensor in fresh:
-        names[tensor] = f"initlint_out/{inner}"
         before.extend(_start(f"initlint_start/{inner}", wanted[tensor], node.version))
     return before, _grown(node, key, graph, fresh, states, wanted), names
 

@@ -17,8 +17,9 @@ from initlint.errors import Reason, Refusal
 from initlint.graph import Graph, Model, Node, StoredTensor, ValueInfo
 from initlint.source import FileSource
 
-__all__ = ["Exported", "attribute_of", "element_number", "export", "folder_of", "node_of", "tensor_of"]
+__all__ = ["Exported", "attribute_of", "element_number", "export", "folder_of", "node_of", "opset_of", "tensor_of"]
 
+OPSET = 18  # for models of ai.onnx.ml operators alone
 INLINE = 1 << 10  # bytes up to which a tensor is written into the proto
 _SPECIAL = {"float32": "FLOAT", "float64": "DOUBLE", "float8e4m3fn": "FLOAT8E4M3FN", "float8e4m3fnuz": "FLOAT8E4M3FNUZ",
             "float8e5m2": "FLOAT8E5M2", "float8e5m2fnuz": "FLOAT8E5M2FNUZ", "float8e8m0": "FLOAT8E8M0",
@@ -114,6 +115,11 @@ def graph_of(graph: Graph, folder: str) -> onnx.GraphProto:
     return proto
 
 
+def opset_of(model: Model) -> int:
+    """Version of the default operator set that the probe's own operators are written in: the model's, if it has one."""
+    return model.opsets.get("") or OPSET
+
+
 def export(
     model: Model,
     nodes: Sequence[onnx.NodeProto],
@@ -131,7 +137,7 @@ def export(
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     proto = onnx.ModelProto(ir_version=max(model.ir_version, 8), producer_name="initlint")
     proto.graph.CopyFrom(graph)
-    for domain, version in model.opsets.items():
+    for domain, version in {"": opset_of(model), **model.opsets}.items():
         proto.opset_import.add(domain=domain, version=version)
     files = {id(tensor.source): tensor.source for tensor in model.initializers()}
     return Exported(proto, folder, tuple(file for file in files.values() if isinstance(file, FileSource)))

@@ -84,13 +84,15 @@ def measure_model(
     part = runnable_part(model, taps, dependent, feeds[0], options.device)
     part = with_unknown(model, part, prediction.unknown, dependent, feeds[0], options.device)
     report(time.perf_counter() - started)
-    measured = fold(part.instrumented.taps, run(part.session, (pair(*item) for item in feeds)))
+    measured = fold(
+        part.instrumented.taps, run(part.session, part.instrumented.outputs, (pair(*item) for item in feeds))
+    )
     measured |= _again(model, part, measured, dependent, feeds, options)
     one = feeds[0][0]
     if feeds[0][1] is one:
         for item in measured.values():
             item.signal_std = None
-    repeated = fold(part.instrumented.taps, run(part.session, [pair(one, one)]))
+    repeated = fold(part.instrumented.taps, run(part.session, part.instrumented.outputs, [pair(one, one)]))
     moved: dict[str, Measured] = {}
     gradient_std: dict[str, float] = {}
     if options.sensitivity:
@@ -195,7 +197,9 @@ def _again(
     if not far:
         return {}
     again = instrument(model, part.nodes, far, dependent)
-    found = fold(again.taps, run(open_session(again, device=options.device), (pair(*item) for item in feeds)))
+    found = fold(
+        again.taps, run(open_session(again, device=options.device), again.outputs, (pair(*item) for item in feeds))
+    )
     for name, item in found.items():
         item.nans, item.infs = measured[name].nans, measured[name].infs
     return found

@@ -18,7 +18,8 @@ __all__ = ["Allowance", "run_probe"]
 
 PROGRAM = ("-m", "initlint.probe.child")
 LEAST_MEMORY = 512  # MB that onnxruntime needs for anything at all
-FINISH = 0.1  # of the limits: kept so that the probe meets its own before it drags the analysis over them
+RESERVE, MOST_RESERVED = 0.3, 10.0  # share of the time limit, and seconds: for judging and writing what was found
+SPARE = 0.1  # of the memory limit: the probe meets its own before it drags the analysis over
 Watch = Callable[[Progress], None]
 
 
@@ -32,8 +33,9 @@ class Allowance:
     @classmethod
     def of(cls, config: Config, spent: float) -> "Allowance":
         """The rest of the analysis's own limits after `spent` seconds."""
-        seconds = None if config.timeout is None else config.timeout * (1 - FINISH) - spent
-        return cls(seconds, max(int(config.memory * (1 - FINISH)) - _held_megabytes(), LEAST_MEMORY))
+        reserve = 0.0 if config.timeout is None else min(config.timeout * RESERVE, MOST_RESERVED)
+        seconds = None if config.timeout is None else config.timeout - reserve - spent
+        return cls(seconds, max(int(config.memory * (1 - SPARE)) - _held_megabytes(), LEAST_MEMORY))
 
 
 def run_probe(

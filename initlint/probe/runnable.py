@@ -52,7 +52,7 @@ def runnable_part(
         instrumented = instrument(model, nodes, kept, dependent)
         try:
             session = open_session(instrumented, device=device)
-            for _outputs in run(session, [pair(*feeds)]):
+            for _outputs in run(session, instrumented.outputs, [pair(*feeds)]):
                 pass
         except Refusal as refusal:
             if refusal.reason is not Reason.UNSUPPORTED:
@@ -110,7 +110,7 @@ def _true_shapes(
 ) -> tuple[tuple[Tap, ...], tuple[str, ...]]:
     """The taps with the shapes that onnxruntime computes, and the tensors whose shape differs between two feeds."""
     finder = shape_finder(model, nodes, taps)
-    one, other = run(open_session(finder, device=device), feeds)
+    one, other = run(open_session(finder, device=device), finder.outputs, feeds)
     found: Mapping[str, tuple[int, ...]] = {
         tap.name: tuple(int(extent) for extent in one[f"initlint/{tap.name}/shape"]) for tap in taps
     }

@@ -47,7 +47,7 @@ def movements(
             step = _step(item.dtype, device) * (float(values.std(dtype=np.float64)) or 1.0)
             other[item.name] = (values.astype(np.float64) + step * noise).astype(values.dtype)
         pairs.append(pair(feed, other))
-    return fold(part.instrumented.taps, run(part.session, pairs))
+    return fold(part.instrumented.taps, run(part.session, part.instrumented.outputs, pairs))
 
 
 def gradients(
@@ -76,12 +76,12 @@ def gradients(
     layers = _evenly(layers, min(MOST_LAYERS, affordable // directions))
     perturbed = perturbable(model, nodes, [(tap.name, tap.dtype) for tap in layers], ends)
     session = open_session(perturbed, device=device)
-    (clean,) = run(session, [feed])
+    (clean,) = run(session, ends, [feed])
     found = {}
     for tap in layers:
         step = _step(tap.dtype, device) * (measured[tap.name].std or 1.0)
         noise = [generator.standard_normal(tap.shape, dtype=np.float32) for _ in range(directions)]
-        moved = run(session, [{**feed, DELTA + tap.name: direction * np.float32(step)} for direction in noise])
+        moved = run(session, ends, [{**feed, DELTA + tap.name: direction * np.float32(step)} for direction in noise])
         energy = [_energy(clean, outputs, ends) for outputs in moved]
         found[tap.name] = sqrt(float(np.mean(energy)) / prod(tap.shape)) / step
     return found

@@ -87,9 +87,13 @@ def pair(one: Feeds, other: Feeds) -> dict[str, npt.NDArray[Any]]:
     return {**one, **{COPIES[1] + name: value for name, value in other.items()}}
 
 
-def run(session: ort.InferenceSession, feeds: Iterable[Feeds]) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Outputs by name, one feed after another. Inputs that the session does not have are left out; deltas default to 0."""
-    names = [output.name for output in session.get_outputs()]
+def run(
+    session: ort.InferenceSession, outputs: Sequence[str], feeds: Iterable[Feeds]
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """These outputs by name, one feed after another; the session's other outputs are computed all the same.
+
+    Values for inputs that the session does not have are left out; what is added to a layer is 0 unless given.
+    """
     inputs = {item.name: item.type for item in session.get_inputs()}
     for feed in feeds:
         given = {name: _typed(value, inputs[name]) for name, value in feed.items() if name in inputs}
@@ -97,7 +101,7 @@ def run(session: ort.InferenceSession, feeds: Iterable[Feeds]) -> Iterator[dict[
             if name.startswith(DELTA) and name not in given:
                 given[name] = _typed(np.zeros((), np.float32), kind)
         try:
-            yield dict(zip(names, session.run(names, given), strict=True))
+            yield dict(zip(outputs, session.run(list(outputs), given), strict=True))
         except MemoryError:
             raise
         except Exception as error:
@@ -127,7 +131,7 @@ def providers_of_nodes(
     """(provider -> kinds of the model's own nodes that it ran, kinds that ran elsewhere than asked) in one profiled run."""
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(instrumented, device=device, profile=os.path.join(folder, "run"))
-        for _ in run(session, [feed]):
+        for _ in run(session, instrumented.outputs, [feed]):
             pass
         events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
     return ran_where(events, CPU if device == "cpu" else CUDA)

@@ -156,8 +156,9 @@ def _activation(tap: Tap, row: str, base: str, copy: int, drawing: Drawing) -> N
     if tap.op in RECTIFIERS and tap.channels is not None:
         shape = drawing.constant("channels", np.array(tap.channels, np.int64))
         add("Reshape", [row, shape], f"{base}/channels{copy}")
-        add("Sign", [f"{base}/channels{copy}"], f"{base}/sign{copy}")
-        drawing.outputs.append(drawing.reduce("ReduceSum", f"{base}/sign{copy}", f"{base}/active{copy}", [0, 2]))
+        add("Greater", [f"{base}/channels{copy}", drawing.constant("zero", np.zeros((), own))], f"{base}/on{copy}")
+        add("Cast", [f"{base}/on{copy}"], f"{base}/on_float{copy}", to=TensorProto.FLOAT)
+        drawing.outputs.append(drawing.reduce("ReduceSum", f"{base}/on_float{copy}", f"{base}/active{copy}", [0, 2]))
     elif tap.op in SATURATING:
         low, high = SATURATING[tap.op]
         reach = drawing.constant("reach", np.asarray((0.5 - NEAR) * (high - low), own))

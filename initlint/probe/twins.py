@@ -13,7 +13,7 @@ from onnx import helper
 
 from initlint.graph import Graph, Model, Node, ValueInfo
 from initlint.probe.bodies import lifted
-from initlint.probe.export import Exported, export, folder_of, node_of
+from initlint.probe.export import Exported, export, folder_of, node_of, opset_of
 from initlint.probe.taps import COPIES, Drawing, Tap, draw_tap
 
 __all__ = ["Instrumented", "giving_out", "instrument", "perturbable", "reads_of", "renamed", "shape_finder"]
@@ -43,7 +43,7 @@ def instrument(model: Model, nodes: Sequence[Node], taps: Iterable[Tap], depende
     for tap in chosen:
         by_value[tap.value].append(tap)
     shared = _shared(model, nodes, dependent)
-    drawing = Drawing(model.opset)
+    drawing = Drawing(opset_of(model))
     folder = folder_of(model)
     drawn: list[Tap] = []
 
@@ -80,7 +80,7 @@ def giving_out(model: Model, nodes: Sequence[Node], names: Sequence[str]) -> Ins
 
 
 def _single(model: Model, nodes: Iterable[Node]) -> Drawing:
-    drawing = Drawing(model.opset)
+    drawing = Drawing(opset_of(model))
     folder = folder_of(model)
     drawing.nodes.extend(node_of(node, folder) for node in nodes)
     return drawing
@@ -91,7 +91,7 @@ def perturbable(
 ) -> Instrumented:
     """One copy with an added input `initlint_delta/NAME` at each of `layers` (name, element type)."""
     dtypes = dict(layers)
-    drawing = Drawing(model.opset)
+    drawing = Drawing(opset_of(model))
     folder = folder_of(model)
     for node in nodes:
         moved = [name for name in node.outputs if name in dtypes]

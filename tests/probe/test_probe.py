@@ -93,7 +93,7 @@ def test_weights_stay_in_their_file(tmp_path: Path) -> None:
         assert instrumented.exported.proto.ByteSize() < 8192
         session = open_session(instrumented)
         feed = {"x": np.ones((1, 64), np.float32)}
-        measured = fold(instrumented.taps, run(session, [pair(feed, feed)]))
+        measured = fold(instrumented.taps, run(session, instrumented.outputs, [pair(feed, feed)]))
     weight = numpy_helper.to_array(onnx.load(str(path)).graph.initializer[0])
     assert measured["y"].std == pytest.approx(weight.sum(axis=0).std(), rel=1e-4)
     assert measured["y"].signal_std == 0

@@ -1,7 +1,6 @@
 """The probe's process: whatever onnxruntime does to it is a named status, and the static report stays whole."""
 
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -68,10 +67,9 @@ def test_the_end_of_the_process_is_named(
     assert report.facts.query("SELECT probed, probe_status FROM model") == [{"probed": 0, "probe_status": status}]
 
 
-@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="other processors divide by zero in silence")
 @POSIX
-def test_onnxruntime_really_crashes_on_an_integer_division_by_zero(tmp_path: Path) -> None:
-    """SIGFPE in the kernel ends the probe's process and nothing else."""
+def test_an_integer_division_by_zero_costs_no_more_than_itself(tmp_path: Path) -> None:
+    """Older versions of onnxruntime die of it, newer ones stop at the node: a named status, or the node left out."""
     path = saved(
         tmp_path,
         """g (float[1, 8] x) => (float[1, 8] y, int64[1, 8] z) {
@@ -79,7 +77,7 @@ def test_onnxruntime_really_crashes_on_an_integer_division_by_zero(tmp_path: Pat
         w=normal(8, 8),
     )
     report = probed(path)
-    assert report.run.probe["status"] == "crash"
+    assert report.run.probe["status"] == "crash" or report.run.probe["left_out"] == ["Div"]
     assert whole(report)
 
 
