@@ -15,6 +15,7 @@ import msgspec
 from initlint import __version__
 from initlint.absorption import absorbed_tensors, depths, masks
 from initlint.config import Config
+from initlint.culprits import culprits
 from initlint.elements import format_of
 from initlint.errors import Reason, Refusal
 from initlint.facts import Facts, build
@@ -30,15 +31,14 @@ from initlint.rulefile import Rule, built_in, load
 from initlint.rules import Judgement, check_settings, judge
 from initlint.rules import Settings as RuleSettings
 from initlint.signal.backward import Backward, backpropagate
-from initlint.signal.blame import blame, carrier
+from initlint.signal.blame import carrier
 from initlint.signal.propagate import Assumptions, Propagation, propagate
-from initlint.tensorfacts import BOUNDED, edge_rows, growth, signal_part, tensor_rows, weight_rows
+from initlint.tensorfacts import edge_rows, growth, signal_part, tensor_rows, weight_rows
 from initlint.waivers import apply_baseline, apply_waivers, read_baseline, waiver_rows
 
 __all__ = ["Settings", "analyse"]
 
 DEFAULT_TARGET = "float16"
-MOST_BLAMED = 20
 TRAIL = 20
 
 
@@ -311,34 +311,7 @@ class Study:
 
     def blamed(self, tensor: str, grows: bool) -> tuple[Blamed, ...]:  # noqa: FBT001 - the rules' callback
         """The layers behind a broken signal at a tensor, by their share of the log gain."""
-        signals = self.propagation.signals
-        made = self.index.producer.get(tensor)
-        if grows and made is not None and made.op in BOUNDED:  # what grew is hidden behind the asymptote
-            tensor = made.inputs[0]
-        if tensor not in signals:
-            return ()
-        outputs = [(item.layer.name, item.layer.output) for item in self.examined]
-        shares = blame(tensor, outputs, self.index.producer, signals, grows=grows)
-        by_output = {item.layer.output: item for item in self.examined}
-        result = []
-        for share in shares[:MOST_BLAMED]:
-            item = by_output[share.output]
-            row = layer_row(item, absorbed=False, depth=0, untrained=None)
-            result.append(
-                Blamed(
-                    layer=share.layer,
-                    share=share.share,
-                    log2_gain=share.log2_gain,
-                    std=row.get("weight_std"),
-                    target_std=row.get("target_std"),
-                    fan_in=row.get("fan_in"),
-                    target_rule=row.get("target_rule"),
-                    looks_like=row.get("initializer_phrase")
-                    if row.get("initializer") not in (None, "unknown")
-                    else None,
-                )
-            )
-        return tuple(result)
+        return culprits(tensor, self.examined, self.index, self.propagation, grows=grows)
 
     def trail(self, tensor: str) -> tuple[str, ...]:
         """The tensors before one that is not finite, nearest first."""

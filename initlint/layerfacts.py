@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
 from statistics import median
 from typing import Any
 
@@ -16,6 +16,7 @@ from initlint.elements import FLOATS, Format
 from initlint.graph import Model, Node
 from initlint.index import Index
 from initlint.initializers import Origin, examine, std_kept, target_variance
+from initlint.initializers.recipes import weight_recipe
 from initlint.layers import Layer
 from initlint.phase import LayerEvidence, NormEvidence, Phase, detect_phase, stand_out
 from initlint.signal.propagate import Propagation
@@ -178,7 +179,25 @@ def _weight_part(layer: Layer, found: WeightStatistics, duplicates: int | None) 
                 "variance_ratio": variance / target.variance,
                 "std_kept": std_kept(variance, layer.fan_in, layer.activation, layer.activation_parameter),
             }
+            recipe = weight_recipe(
+                layer.node.op,
+                layer.slot,
+                layer.weight,
+                target.rule,
+                sqrt(target.variance),
+                _shape_fans(layer),
+                layer.groups,
+            )
+            part |= {"pytorch_init": recipe.pytorch, "keras_init": recipe.keras}
     return part
+
+
+def _shape_fans(layer: Layer) -> tuple[float, float]:
+    """Fan-in and fan-out as frameworks count them: a stride or a border changes neither."""
+    if layer.node.op == "Conv" and len(layer.shape) > 2:
+        taps = prod(layer.shape[2:])
+        return float(layer.shape[1] * taps), float(layer.shape[0] * taps)
+    return layer.fan_in or 1.0, layer.fan_out or 1.0
 
 
 def _origin_part(origin: Origin) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Blamed(msgspec.Struct, frozen=True):
     fan_in: float | None = None
     target_rule: str | None = None
     looks_like: str | None = None
+    pytorch: str | None = None  # the line that sets the layer right
+    keras: str | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -73,6 +73,10 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str = ""
 
 
+# What a rule that blames layers may say of the first of them.
+BLAMED = frozenset({"blamed_layer", "blamed_pytorch", "blamed_keras"})
+
+
 def built_in() -> Path:
     """Folder of the rules that come with initlint: beside the package in a checkout, inside it once installed."""
     package = Path(__file__).resolve().parent
@@ -141,6 +145,7 @@ def check(rule: Rule, facts: Facts) -> None:
     if re.search(r"\bknown\b", rule.given):
         raise _wrong(rule, "given", "must not say `known`: what is not known is unknown, not out of scope")
     names = TABLES[rule.over].names() | set(parameters_for(rule, "init")) | {"code"}
+    names |= BLAMED if rule.grows is not None else set()
     for key in ("title", "message", "fix"):
         for field in fields_of(getattr(rule.text, key), rule, key):
             if field not in names:

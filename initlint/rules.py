@@ -149,7 +149,7 @@ def _finding(
         op=str(row["op"]) if row.get("op") else None,
         title=render(rule.text.title, values),
         message=render(rule.text.message, values),
-        fix=render(rule.text.fix, values),
+        fix=render(rule.text.fix, values | _first_of(blamed)),
         values={key: value for key, value in values.items() if key in wanted},
         fingerprint=fingerprint(rule.code, model, str(node or place), str(row.get("slot") or "")),
         weight=str(row["weight"]) if row.get("weight") else None,
@@ -157,6 +157,15 @@ def _finding(
         blamed=blamed,
         depth=float(depth) if isinstance(depth, int | float) else None,
     )
+
+
+def _first_of(blamed: Sequence[Any]) -> dict[str, Scalar]:
+    """What a fix may say of the first layer blamed; where there is none, of the layers before the place."""
+    layer, pytorch, keras = "the layers before this point", "torch.nn.init", "kernel_initializer"
+    if blamed:
+        layer = blamed[0].layer
+        pytorch, keras = blamed[0].pytorch or pytorch, blamed[0].keras or keras
+    return {"blamed_layer": layer, "blamed_pytorch": pytorch, "blamed_keras": keras}
 
 
 def _used(rule: Rule) -> frozenset[str]:

@@ -137,6 +137,8 @@ target_variance | REAL | value^2 | Variance that the activation calls for.
 target_std      | REAL | value | Its root.
 variance_ratio  | REAL | ratio | variance over target_variance.
 median_ratio    | REAL | ratio | Median variance_ratio of the model's layers of this kind.
+pytorch_init    | TEXT | | The line of PyTorch that gives the weights their target variance.
+keras_init      | TEXT | | The argument of a Keras layer that does.
 std_kept        | REAL | ratio | Share of the signal's std that these weights and this activation keep, by He's formula.
 gain            | REAL | ratio | Predicted signal std of the output over that of the input.
 backward_gain   | REAL | ratio | Gradient std at this layer's output over that at the last layer's.
