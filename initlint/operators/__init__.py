@@ -32,6 +32,7 @@ FAMILIES = (
     "rotary",
     "sampling",
     "select",
+    "sequences",
     "shape",
     "spectral",
     "weighted",

@@ -22,10 +22,9 @@ import numpy.typing as npt
 from initlint.errors import Reason, Refusal
 from initlint.graph import Node, StoredTensor
 
-__all__ = ["OPERATORS", "Array", "Draws", "NotComputed", "Run", "Stored", "Values", "align", "operator"]
+__all__ = ["OPERATORS", "Array", "Bundle", "Draws", "NotComputed", "Run", "Stored", "Values", "align", "operator"]
 
 Array: TypeAlias = npt.NDArray[Any]
-Result: TypeAlias = Array | tuple[Array | None, ...]
 
 MOVED = 4.0  # multiply-adds that one element written costs, at the memory's speed against BLAS's
 SMALL = 1 << 14  # bytes up to which a stored tensor's values are kept once read
@@ -102,6 +101,31 @@ class Stored(Draws):
         return True
 
 
+class Bundle(Draws):
+    """A sequence of tensors."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: tuple[Draws, ...]) -> None:
+        self.items = items
+        self.dtype = "sequence"
+
+    @property
+    def values(self) -> Array:
+        """None: a sequence is no tensor."""
+        raise NotComputed("a sequence where a tensor belongs")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """None: a sequence is no tensor."""
+        raise NotComputed("a sequence where a tensor belongs")
+
+    @property
+    def constant(self) -> bool:
+        """Whether no item depends on the network's input."""
+        return all(item.constant for item in self.items)
+
+
 @dataclass(slots=True)
 class Run:
     """The settings one evaluation is made under, and what it has cost so far."""
@@ -140,8 +164,9 @@ class Run:
             raise NotComputed(f"more than {self.max_work:.3g} multiply-adds")
 
 
+Result: TypeAlias = Array | tuple[Array | None, ...]
 Operator: TypeAlias = Callable[..., Result]
-F = TypeVar("F", bound=Operator)
+F = TypeVar("F", bound=Callable[..., Any])  # operators on sequences give Draws as they are
 
 OPERATORS: dict[str, Operator] = {}
 

@@ -13,7 +13,7 @@ import numpy as np
 from initlint.errors import Refusal
 from initlint.graph import Model
 from initlint.inputs import draw, generator_for
-from initlint.operators.table import Array, NotComputed, Run
+from initlint.operators.table import Array, Bundle, NotComputed, Run
 from initlint.signal import gradients_weighted as _rules  # registers them
 from initlint.signal.evaluate import Evaluation, Step
 from initlint.signal.gradients import GRADIENTS
@@ -86,6 +86,8 @@ def _back(
     evaluation: Evaluation,
 ) -> None:
     arriving = [gradients.pop(name, None) for name in step.outputs]
+    bundles = [name for name in step.inputs if isinstance(evaluation.values.get(name), Bundle)]
+    incomplete.update(bundles)  # what goes back into a sequence is not followed
     if any(name in incomplete for name in step.outputs):
         incomplete.update(name for name in step.inputs if name)
         return

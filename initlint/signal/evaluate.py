@@ -10,7 +10,7 @@ import numpy as np
 from initlint.errors import Refusal
 from initlint.graph import Graph, Model, Node, StoredTensor
 from initlint.inputs import FLOATS, Input, Kind
-from initlint.operators.table import Array, Draws, NotComputed, Run, Stored, Values, evaluate
+from initlint.operators.table import Array, Bundle, Draws, NotComputed, Run, Stored, Values, evaluate
 from initlint.signal.statistics import Signal, measure
 
 __all__ = ["Evaluation", "Unknown"]
@@ -199,6 +199,9 @@ class Evaluation:
         for name, result in zip(node.outputs, outputs, strict=False):
             if not name or result is None:
                 continue
+            if isinstance(result, Bundle):
+                self.values[name], self._ancestry[name], self.producers[name] = result, ancestry, node.kind
+                continue
             values = result.values if isinstance(result, Draws) else np.asarray(result)
             dtype = self._declared.get(name) or self._element_type(node, inputs, values)
             if values.dtype.kind == "f" and values.dtype != self.run.float_type:
@@ -246,9 +249,9 @@ class Evaluation:
                 self.lose(name, reason, dtype=self._declared.get(name, ""), depends=depends, ignored=ignored)
 
     def known(self, name: str) -> Draws | None:
-        """The value, where it is known and still held."""
+        """The tensor, where it is known and still held."""
         value = self.values.get(name) if name else None
-        return value if isinstance(value, Draws) else None
+        return value if isinstance(value, Draws) and not isinstance(value, Bundle) else None
 
     def _drop(self, names: Sequence[str]) -> None:
         if self._keep:
