@@ -19,6 +19,7 @@ FAMILIES = (
     "einsum",
     "elementwise",
     "indexing",
+    "losses",
     "ml",
     "normalisation",
     "pooling",

@@ -3,6 +3,7 @@
 Inside, queries, keys and values are `[s, B, heads, tokens, D]`; a mask is a bias that is added to the scores.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,30 @@ from initlint.graph import Node
 from initlint.operators.arguments import constant, integers, invalid, number, numbers, real
 from initlint.operators.normalisation import rms_rows
 from initlint.operators.quantised import dequantise
-from initlint.operators.rotary import heads_of, joined_heads, turn
+from initlint.operators.rotary import heads_of, joined_heads, rotated
 from initlint.operators.table import Array, Draws, NotComputed, Run, Values, align, operator
 from initlint.operators.weighted import matmul, matmul_operator
 
-__all__ = ["attend"]
+__all__ = ["PREPARE", "Attended", "Prepared", "attend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is attended with what: `[s, B, heads, tokens, D]` each, the bias, and the settings of `attend`."""
+
+    query: Array
+    key: Array
+    value: Array
+    bias: Array | None
+    scale: float
+    softcap: float = 0.0
+    sink: Array | None = None
+
+    def attended(self, run: Run) -> "Attended":
+        """The operator's arithmetic."""
+        return attend(
+            run, self.query, self.key, self.value, self.bias, scale=self.scale, softcap=self.softcap, sink=self.sink
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +128,10 @@ def _extended(past: Array | None, fresh: Array) -> Array:
     return np.concatenate(both, axis=3)
 
 
-@operator("Attention")
-def attention(
+def _onnx(
     node: Node, run: Run, q: Draws, k: Draws, v: Draws, mask: Draws | None = None, past_key: Draws | None = None,
     past_value: Draws | None = None, lengths: Draws | None = None,
-) -> tuple[Array | None, ...]:  # fmt: skip
-    """ONNX's Attention of opset 23 and later: grouped heads, cache, mask, causality, window, soft cap."""
+) -> Prepared:  # fmt: skip
     flat = len(q.shape) == 3
     if flat:
         heads = number(node, "q_num_heads"), *(number(node, "kv_num_heads"),) * 2
@@ -138,10 +156,20 @@ def attention(
     if left >= 0 or right >= 0:
         bias = _added(run, bias, _causal(tokens, keys, past, query.dtype, left, right))
     scale = real(node, "scale", query.shape[-1] ** -0.5)
-    found = attend(run, query, key, value, bias, scale=scale, softcap=real(node, "softcap", 0.0))
+    return Prepared(query, key, value, bias, scale, real(node, "softcap", 0.0))
+
+
+@operator("Attention")
+def attention(
+    node: Node, run: Run, q: Draws, k: Draws, v: Draws, mask: Draws | None = None, past_key: Draws | None = None,
+    past_value: Draws | None = None, lengths: Draws | None = None,
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """ONNX's Attention of opset 23 and later: grouped heads, cache, mask, causality, window, soft cap."""
+    ready = _onnx(node, run, q, k, v, mask, past_key, past_value, lengths)
+    found = ready.attended(run)
     mode = number(node, "qk_matmul_output_mode", 0)
     scores = found.weights if mode == 3 else found.biased if mode == 2 else found.scores
-    return joined_heads(found.y) if flat else found.y, key, value, scores
+    return joined_heads(found.y) if len(q.shape) == 3 else found.y, ready.key, ready.value, scores
 
 
 def _projected(run: Run, x: Draws, weight: Draws, bias: Draws | None, node: Node) -> list[Array]:
@@ -189,7 +217,7 @@ def _index_bias(
 
 def _self_attention(
     node: Node, run: Run, parts: list[Array], mask: Draws | None, past: Draws | None, bias: Draws | None
-) -> tuple[Array | None, ...]:
+) -> Prepared:
     if number(node, "do_rotary", 0):
         raise NotComputed("a rotation whose angles are not in the file")
     query, key, value = parts
@@ -202,23 +230,29 @@ def _self_attention(
         None if bias is None else bias.values,
         _causal(tokens, keys, keys - tokens, query.dtype) if number(node, "unidirectional", 0) else None,
     )
-    scale = real(node, "scale", 0.0) or query.shape[-1] ** -0.5
-    y = attend(run, query, key, value, total, scale=scale).y
+    return Prepared(query, key, value, total, real(node, "scale", 0.0) or query.shape[-1] ** -0.5)
+
+
+def _with_present(node: Node, run: Run, ready: Prepared) -> tuple[Array | None, ...]:
     present = None
-    if len(node.outputs) > 1 and key.shape == value.shape:
-        present = np.stack([key, value], axis=1)
-    return joined_heads(y), present
+    if len(node.outputs) > 1 and ready.key.shape == ready.value.shape:
+        present = np.stack([ready.key, ready.value], axis=1)
+    return joined_heads(ready.attended(run).y), present
 
 
-@operator("com.microsoft::Attention")
-def contrib_attention(
+def _contrib(
     node: Node, run: Run, x: Draws, weight: Draws, bias: Draws | None = None, mask: Draws | None = None,
     past: Draws | None = None, scores: Draws | None = None, past_length: Draws | None = None,
-) -> tuple[Array | None, ...]:  # fmt: skip
-    """Self-attention with a merged projection of queries, keys and values."""
+) -> Prepared:  # fmt: skip
     if past_length is not None:
         raise NotComputed("a cache in a shared buffer")
     return _self_attention(node, run, _projected(run, x, weight, bias, node), mask, past, scores)
+
+
+@operator("com.microsoft::Attention")
+def contrib_attention(node: Node, run: Run, x: Draws, weight: Draws, *rest: Draws | None) -> tuple[Array | None, ...]:
+    """Self-attention with a merged projection of queries, keys and values."""
+    return _with_present(node, run, _contrib(node, run, x, weight, *rest))
 
 
 @operator("com.microsoft::QAttention")
@@ -229,16 +263,16 @@ def quantised_attention(
     """Self-attention whose input and projection are quantised."""
     real_x = Values(dequantise(run, x.values, x_scale, x_zero, 2), "float32")
     real_w = Values(dequantise(run, weight.values, w_scale, w_zero, 1), "float32")
-    return _self_attention(node, run, _projected(run, real_x, real_w, bias, node), mask, past, None)
+    return _with_present(
+        node, run, _self_attention(node, run, _projected(run, real_x, real_w, bias, node), mask, past, None)
+    )
 
 
-@operator("com.microsoft::MultiHeadAttention")
-def multi_head_attention(
+def _multi_head(
     node: Node, run: Run, q: Draws, k: Draws | None = None, v: Draws | None = None, bias: Draws | None = None,
     mask: Draws | None = None, scores: Draws | None = None, past_key: Draws | None = None,
     past_value: Draws | None = None, past_length: Draws | None = None, beams: Draws | None = None,
-) -> tuple[Array | None, ...]:  # fmt: skip
-    """Attention of projected queries, keys and values, packed or apart; the projection's bias may be left to it."""
+) -> Prepared:  # fmt: skip
     if past_length is not None or beams is not None:
         raise NotComputed("a cache in a shared buffer")
     heads = number(node, "num_heads")
@@ -266,9 +300,15 @@ def multi_head_attention(
         None if scores is None else scores.values,
         _causal(tokens, keys, keys - tokens, query.dtype) if number(node, "unidirectional", 0) else None,
     )
-    scale = real(node, "scale", 0.0) or query.shape[-1] ** -0.5
-    found = attend(run, query, key, value, total, scale=scale)
-    return joined_heads(found.y), key, value, found.weights
+    return Prepared(query, key, value, total, real(node, "scale", 0.0) or query.shape[-1] ** -0.5)
+
+
+@operator("com.microsoft::MultiHeadAttention")
+def multi_head_attention(node: Node, run: Run, q: Draws, *rest: Draws | None) -> tuple[Array | None, ...]:
+    """Attention of projected queries, keys and values, packed or apart; the projection's bias may be left to it."""
+    ready = _multi_head(node, run, q, *rest)
+    found = ready.attended(run)
+    return joined_heads(found.y), ready.key, ready.value, found.weights
 
 
 def _split_bias(bias: Draws, q: Draws, heads: int) -> list[Array | None]:
@@ -280,15 +320,13 @@ def _split_bias(bias: Draws, q: Draws, heads: int) -> list[Array | None]:
     return list(np.split(bias.values, [hidden, 2 * hidden], axis=-1))
 
 
-@operator("com.microsoft::GroupQueryAttention")
-def group_query_attention(
+def _group_query(
     node: Node, run: Run, q: Draws, k: Draws | None, v: Draws | None, past_key: Draws | None,
     past_value: Draws | None, lengths: Draws, total_length: Draws, cosine: Draws | None = None,
     sine: Draws | None = None, positions: Draws | None = None, scores: Draws | None = None,
     sink: Draws | None = None, k_scale: Draws | None = None, v_scale: Draws | None = None,
     q_norm: Draws | None = None, k_norm: Draws | None = None,
-) -> tuple[Array | None, ...]:  # fmt: skip
-    """Causal attention with fewer heads of keys (Ainslie et al. 2023), rotation and cache included."""
+) -> Prepared:  # fmt: skip
     del total_length
     if k_scale is not None or v_scale is not None:
         raise NotComputed("a quantised cache")
@@ -319,7 +357,7 @@ def group_query_attention(
             raise invalid(f"position {places.max()} in a table of {cosine.shape[0]} angles")
         angles = [table.values[:, places] for table in (cosine, sine)]
         interleaved = bool(number(node, "rotary_interleaved", 0))
-        query, key = (turn(item, *angles, interleaved=interleaved) for item in (query, key))
+        query, key = (rotated(item, *angles, interleaved=interleaved) for item in (query, key))
     if past_key is not None and past_value is not None:
         key = _extended(past_key.values[:, :, :, :past], key)
         value = _extended(past_value.values[:, :, :, :past], value)
@@ -333,9 +371,19 @@ def group_query_attention(
     if sink is None and number(node, "smooth_softmax", 0):
         denominator = np.zeros((1, heads), query.dtype)
     scale = real(node, "scale", 0.0) or query.shape[-1] ** -0.5
-    softcap = real(node, "softcap", 0.0)
-    found = attend(run, query, key, value, total, scale=scale, softcap=softcap, sink=denominator)
-    kept = [_padded(item, held) for item in (key, value)]
+    return Prepared(query, key, value, total, scale, real(node, "softcap", 0.0), denominator)
+
+
+@operator("com.microsoft::GroupQueryAttention")
+def group_query_attention(
+    node: Node, run: Run, q: Draws, k: Draws | None, v: Draws | None, past_key: Draws | None,
+    past_value: Draws | None, lengths: Draws, total_length: Draws, *rest: Draws | None,
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """Causal attention with fewer heads of keys (Ainslie et al. 2023), rotation and cache included."""
+    ready = _group_query(node, run, q, k, v, past_key, past_value, lengths, total_length, *rest)
+    found = ready.attended(run)
+    held = 0 if past_key is None else past_key.shape[2]
+    kept = [_padded(item, held) for item in (ready.key, ready.value)]
     return joined_heads(found.y), *kept, found.weights if number(node, "qk_output", 0) == 2 else found.biased
 
 
@@ -345,3 +393,12 @@ def _padded(cache: Array, length: int) -> Array:
     if short <= 0:
         return cache
     return np.concatenate([cache, np.zeros((*cache.shape[:3], short, cache.shape[4]), cache.dtype)], axis=3)
+
+
+# What each operator attends with what; the gradient's rules begin here too.
+PREPARE: dict[str, Callable[..., Prepared]] = {
+    "Attention": _onnx,
+    "com.microsoft::Attention": _contrib,
+    "com.microsoft::MultiHeadAttention": _multi_head,
+    "com.microsoft::GroupQueryAttention": _group_query,
+}

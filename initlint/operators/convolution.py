@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from initlint.graph import Node
 from initlint.operators.arguments import invalid, number, numbers, text
+from initlint.operators.special import sigmoid
 from initlint.operators.table import Array, Draws, Run, operator
 from initlint.operators.windows import LARGEST, Window, overlap_add, spatial_numbers, window_of, windows
 
@@ -51,6 +52,27 @@ def conv(node: Node, run: Run, x: Draws, w: Draws, b: Draws | None = None) -> Ar
     groups = grouped_weight(node, w.shape, x.shape[1], len(x.shape) - 2)
     window = window_of(node, w.shape[2:], x.shape[2:])
     return add_channel_bias(run, convolve(run, x.values, w.values, window, groups), b)
+
+
+@operator("CausalConvWithState")
+def causal_conv(
+    node: Node, run: Run, x: Draws, w: Draws, b: Draws | None = None, past: Draws | None = None
+) -> tuple[Array, Array]:
+    """Depthwise convolution over the past, SiLU where asked for; the last inputs are the state."""
+    if len(x.shape) != 3 or len(w.shape) != 3 or w.shape[:2] != (x.shape[1], 1):
+        raise invalid(f"an input of shape {x.shape} for a weight of shape {w.shape}")
+    length = w.shape[2] - 1
+    before = past.values if past is not None else np.zeros((1, x.shape[0], x.shape[1], length), x.values.dtype)
+    if before.shape[1:] != (x.shape[0], x.shape[1], length):
+        raise invalid(f"a state of shape {before.shape[1:]} for a kernel of {length + 1}")
+    draws = max(before.shape[0], x.values.shape[0])
+    parts = [np.broadcast_to(item, (draws, *item.shape[1:])) for item in (before, x.values)]
+    long = np.concatenate(parts, axis=3)
+    window = Window(w.shape[2:], (1,), (1,), (0,), (0,), x.shape[2:])
+    y = add_channel_bias(run, convolve(run, long, w.values, window, x.shape[1]), b)
+    if text(node, "activation", "none") in {"silu", "swish"}:
+        y = y * sigmoid(y)
+    return y, long[..., long.shape[3] - length :]
 
 
 def add_channel_bias(run: Run, y: Array, bias: Draws | None) -> Array:

@@ -10,7 +10,7 @@ from initlint.operators.arguments import integers, invalid, number
 from initlint.operators.special import sigmoid
 from initlint.operators.table import Array, Draws, NotComputed, Run, operator
 
-__all__ = ["Cell", "recur"]
+__all__ = ["Activation", "Cell", "cell_of", "functions_of", "recur", "state_of"]
 
 Activation = Callable[[Array], Array]
 FUNCTIONS: dict[str, Activation] = {
@@ -33,7 +33,7 @@ class Cell(NamedTuple):
     peephole: Array | None
 
 
-def _functions(node: Node, directions: int, default: tuple[str, ...]) -> list[list[Activation]]:
+def functions_of(node: Node, directions: int, default: tuple[str, ...]) -> list[list[Activation]]:
     """Activations of each direction in the order the operator names them."""
     names = node.attributes.get("activations") or default * directions
     if not isinstance(names, tuple) or len(names) != len(default) * directions:
@@ -77,11 +77,11 @@ def recur(  # one recurrent operator has this many parts
     time, batch = values.shape[1], values.shape[2]
     if lengths is not None and set(integers(lengths, "sequence_lens")) - {time}:
         raise NotComputed("sequences of different lengths")
-    functions = _functions(node, directions, default)
+    functions = functions_of(node, directions, default)
     clip = float(node.attributes.get("clip", 0.0))  # type: ignore[arg-type]
     outputs, last_h, last_c = [], [], []
     for index in range(directions):
-        cell = _cell(w, r, b, p, index, gates, hidden)
+        cell = cell_of(w, r, b, p, index, gates, hidden)
         backwards = direction == "reverse" or index == 1
         ordered = values[:, ::-1] if backwards else values
         run.claim(values.shape[0], time, batch, gates * hidden, work=float(values.shape[0] * time * batch) * (
@@ -89,8 +89,8 @@ def recur(  # one recurrent operator has this many parts
         projected = np.matmul(ordered, np.swapaxes(cell.w, -1, -2)[:, np.newaxis])
         if cell.input_bias is not None:
             projected = projected + cell.input_bias[:, np.newaxis, np.newaxis]
-        h = _state(h0, index, layout, values, batch, hidden)
-        c = _state(c0, index, layout, values, batch, hidden)
+        h = state_of(h0, index, layout, values, batch, hidden)
+        c = state_of(c0, index, layout, values, batch, hidden)
         steps = []
         for moment in range(time):
             h, next_c = step(node, projected[:, moment], h, c, cell, functions[index], clip)
@@ -118,7 +118,8 @@ def _stacked(states: list[Array], layout: int) -> Array:
     return state.transpose(0, 2, 1, 3) if layout else state
 
 
-def _cell(w: Draws, r: Draws, b: Draws | None, p: Draws | None, index: int, gates: int, hidden: int) -> Cell:
+def cell_of(w: Draws, r: Draws, b: Draws | None, p: Draws | None, index: int, gates: int, hidden: int) -> Cell:
+    """The weights of one direction."""
     bias = None if b is None else b.values[:, index]
     return Cell(
         w.values[:, index],
@@ -129,7 +130,8 @@ def _cell(w: Draws, r: Draws, b: Draws | None, p: Draws | None, index: int, gate
     )
 
 
-def _state(item: Draws | None, index: int, layout: int, values: Array, batch: int, hidden: int) -> Array:
+def state_of(item: Draws | None, index: int, layout: int, values: Array, batch: int, hidden: int) -> Array:
+    """Where a direction starts, `[s, batch, hidden]`: zeros unless given."""
     if item is None:
         return np.zeros((1, batch, hidden), values.dtype)
     state = item.values.transpose(0, 2, 1, 3) if layout else item.values

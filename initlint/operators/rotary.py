@@ -6,7 +6,7 @@ from initlint.graph import Node
 from initlint.operators.arguments import invalid, number
 from initlint.operators.table import Array, Draws, NotComputed, Run, operator
 
-__all__ = ["heads_of", "joined_heads", "turn"]
+__all__ = ["heads_of", "joined_heads", "rotated"]
 
 
 def heads_of(x: Array, heads: int) -> Array:
@@ -21,7 +21,7 @@ def joined_heads(x: Array) -> Array:
     return x.transpose(0, 1, 3, 2, 4).reshape(x.shape[0], x.shape[1], x.shape[3], -1)
 
 
-def turn(x: Array, cosine: Array, sine: Array, *, interleaved: bool) -> Array:
+def rotated(x: Array, cosine: Array, sine: Array, *, interleaved: bool) -> Array:
     """Turn the first `2 * half` elements of each head. `x [s, B, H, L, D]`, angles `[s, B, L, half]`; the rest stays."""
     half = cosine.shape[-1]
     if cosine.shape != sine.shape or 2 * half > x.shape[-1]:
@@ -58,7 +58,7 @@ def _turned(node: Node, run: Run, x: Draws, heads: int, cosine: Array, sine: Arr
         raise invalid(f"an input of shape {x.shape}")
     run.claim(max(x.values.shape[0], cosine.shape[0]), *x.shape)
     values = heads_of(x.values, heads) if flat else x.values
-    y = turn(values, cosine, sine, interleaved=bool(number(node, "interleaved", 0)))
+    y = rotated(values, cosine, sine, interleaved=bool(number(node, "interleaved", 0)))
     return joined_heads(y) if flat else y
 
 

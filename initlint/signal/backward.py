@@ -14,7 +14,7 @@ from initlint.errors import Refusal
 from initlint.graph import Model
 from initlint.inputs import draw, generator_for
 from initlint.operators.table import Array, Bundle, NotComputed, Run
-from initlint.signal import gradients_weighted as _rules  # registers them
+from initlint.signal import gradients_attention, gradients_recurrent, gradients_weighted
 from initlint.signal.evaluate import Evaluation, Step
 from initlint.signal.gradients import GRADIENTS
 from initlint.signal.propagate import Assumptions, Propagation
@@ -145,4 +145,4 @@ def _rms(value: Array) -> float:
     return float(np.sqrt(np.dot(flat, flat) / max(flat.size, 1)))
 
 
-_ = _rules
+RULES = (gradients_attention, gradients_recurrent, gradients_weighted)  # imported to register their rules

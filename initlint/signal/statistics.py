@@ -1,7 +1,7 @@
 """What the draws of one tensor say about its signal: moments, the part that depends on the input, extremes, dead units."""
 
 from dataclasses import dataclass
-from math import log, sqrt
+from math import hypot, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ BLOCK = 1 << 18  # elements worked on at a time: stays in the cache of one core
 DEAD = 0.01  # a unit active with a probability below this is dead (SageMaker Debugger's dead_relu rule)
 NEAR = 0.015  # share of an activation's range from an asymptote within which a value counts as saturated
 ONE_HOT = 0.99  # largest probability of a row from which a softmax is one-hot
-SPREAD = 1.3  # stated errors are widened by this: measured on the development networks (docs/accuracy.md)
+# What sampling does not explain, measured on the development networks (docs/accuracy.md): a factor, and bits beside it.
+SPREAD, FLOOR = 1.3, 0.015
 UNIFORM = 1.1  # a row is uniform while its largest probability is below this times 1/n
 
 # Range and asymptotes of the activations that saturate: (lower, upper); nearness is counted at both ends.
@@ -96,7 +97,7 @@ def _error_bits(energies: npt.NDArray[np.float64]) -> float | None:
     mean = float(energies.mean())
     if draws < 4 or mean <= 0:
         return None
-    return SPREAD * float(energies.std(ddof=1)) / mean / sqrt(draws) / (2 * log(2))
+    return hypot(SPREAD * float(energies.std(ddof=1)) / mean / sqrt(draws) / (2 * log(2)), FLOOR)
 
 
 def _moments(flat: Array) -> tuple[float, float, npt.NDArray[np.float64], float, float, int] | None:
