@@ -18,6 +18,7 @@ def main() -> None:
     _restrict(megabytes, parent)
     from initlint import serving  # noqa: PLC0415 - the limits hold before anything is imported
 
+    serving.prepare()
     requests = sys.stdin.buffer
     while request := _read(requests):
         serving.serve(request, lambda kind, content: _write(frames, kind, content))

@@ -44,7 +44,7 @@ def _is_sinusoids(rows: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> 
     near = np.stack([np.take_along_axis(spectrum[alive], np.clip(peaks + step, 0, length)[:, None], 1)[:, 0]
                      for step in range(-6, 7)])  # fmt: skip
     share = near.sum(axis=0) / total[alive]
-    return bool(np.quantile(share, 0.1) > 0.9 and len(np.unique(peaks)) > 0.3 * len(peaks))
+    return bool(np.mean(share > 0.9) > 0.9 and len(set(peaks.tolist())) > 0.3 * len(peaks))
 
 
 def _is_filter_bank(rows: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> bool:

@@ -29,7 +29,7 @@ def matrix_of(tensor: StoredTensor, layout: ChannelLayout, most: int = 1 << 22) 
     row = outputs * after if before > 1 else after
     rows = before if before > 1 else outputs
     take = max(1, most // max(row, 1))
-    picked = np.unique(np.linspace(0, rows - 1, min(take, rows)).astype(np.int64))
+    picked = np.linspace(0, rows - 1, min(take, rows)).astype(np.int64)
     size = BITS[tensor.dtype] // 8
     kept = np.empty((len(picked), min(row, most)), numpy_type(tensor.dtype))
     for index, position in enumerate(picked):
@@ -55,7 +55,9 @@ def duplicated_channels(
     alive = squares > 0
     order = np.lexsort((means, squares))
     close = (np.abs(np.diff(squares[order])) <= 1e-9 * squares[order][1:]) & alive[order][1:]
-    candidates = np.unique(np.concatenate([order[1:][close], order[:-1][close]]))
+    near = np.zeros(len(means), np.bool_)
+    near[order[1:][close]] = near[order[:-1][close]] = True
+    candidates = np.flatnonzero(near)
     if candidates.size == 0:
         return 0
     rows = matrix_of(tensor, layout, most)[candidates]

@@ -1,6 +1,5 @@
 """Find and read the one configuration file, and say on which line a setting stands."""
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -97,6 +96,8 @@ def refuse_unknown(settings: Settings, path: tuple[str | int, ...], table: Itera
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean ...?`, or nothing where no known word is near."""
     folded = {name.lower().replace("_", "-"): name for name in known}
+    import difflib  # noqa: PLC0415 - only for a word that is wrong
+
     near = difflib.get_close_matches(word.lower().replace("_", "-")[:100], list(folded), 1)
     return f"; did you mean {folded[near[0]]}?" if near else ""
 

@@ -1,12 +1,10 @@
 """Facts of one layer: its weights, where they come from, what they should be."""
 
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -31,6 +29,9 @@ THREADED = 1 << 25  # bytes of weights from which threads pay
 WORKERS = 4
 
 
+_Read: TypeAlias = tuple[WeightStatistics, Origin | None, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Examined:
     """A layer with what its values say."""
@@ -53,12 +54,28 @@ def examine_layers(layers: Sequence[Layer], index: Index, target: Format | None 
             jobs.setdefault(key, layer)
     size = sum(layer.tensor.nbytes for layer in jobs.values() if layer.tensor is not None)
     workers = min(os.cpu_count() or 1, WORKERS) if size > THREADED else 1
-    with ThreadPoolExecutor(workers) as pool:  # numpy gives the lock back while it reads and sums
-        done = dict(zip(jobs, pool.map(lambda layer: _read(layer, index, target), jobs.values()), strict=True))
+    done = dict(zip(jobs, _in_threads(lambda layer: _read(layer, index, target), jobs.values(), workers), strict=True))
     return tuple(Examined(layer, *done.get(key, (None, None, None))) for layer, key in zip(layers, keys, strict=True))
 
 
-def _read(layer: Layer, index: Index, target: Format | None) -> tuple[WeightStatistics, Origin | None, int]:
+def _in_threads(work: Callable[[Layer], _Read], layers: Collection[Layer], workers: int) -> Iterable[_Read]:
+    """Apply to all layers, in several threads where these pay: numpy gives the lock back while it reads and sums."""
+    if workers == 1:
+        return [work(layer) for layer in layers]
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - small models start faster without
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, layers))
+
+
+def _median(values: Sequence[float]) -> float:
+    """The middle of the sorted values; the standard library's needs fractions, whose import costs more than it."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2.0
+
+
+def _read(layer: Layer, index: Index, target: Format | None) -> _Read:
     assert layer.tensor is not None
     found = statistics(layer.tensor, layer.layout, target)
     if layer.layout is None or not found.count or found.nans or found.infs:
@@ -109,7 +126,7 @@ def median_ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         ratio = row.get("variance_ratio")
         if ratio is not None and ratio > 0:
             groups.setdefault(str(row["op"]), []).append(float(ratio))
-    return {op: median(ratios) for op, ratios in groups.items() if len(ratios) >= FEWEST_OF_A_KIND}
+    return {op: _median(ratios) for op, ratios in groups.items() if len(ratios) >= FEWEST_OF_A_KIND}
 
 
 def layer_row(item: Examined, *, absorbed: bool, depth: int, untrained: bool | None) -> dict[str, Any]:

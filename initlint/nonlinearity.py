@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from initlint.graph import Node
 from initlint.index import Index
-from initlint.pointwise import POINTWISE, identify, is_affine, second_moment_of
+from initlint.pointwise import POINTWISE, identify, is_affine, sampled, second_moment_of
 
 __all__ = ["FUSED", "Nonlinearity", "after", "before", "quantised_relu"]
 
@@ -136,9 +136,10 @@ def _composed(name: str, index: Index) -> Nonlinearity | None:
     for end in range(1, len(stretch) + 1):
         nodes = stretch[:end]
         output = nodes[-1].outputs[0]
-        if not _closed(name, nodes, index) or is_affine(nodes, name, output, index) is not False:
+        y = sampled(nodes, name, output, index) if _closed(name, nodes, index) else None
+        if y is None or is_affine(y):
             continue
-        known = identify(nodes, name, output, index)
+        known = identify(y)
         if known is not None:
             named = Nonlinearity(known[0], known[1], output)
         elif bent is None and named is None:
@@ -247,8 +248,9 @@ def _ending_at(name: str, index: Index) -> Nonlinearity | None:
                 open_ends.append(item)
         if len(open_ends) == 1:
             source = open_ends[0]
-            if is_affine(stretch, source, name, index) is False:
-                known = identify(stretch, source, name, index)
+            y = sampled(stretch, source, name, index)
+            if y is not None and not is_affine(y):
+                known = identify(y)
                 named = named if known is None else Nonlinearity(known[0], known[1], name)
     return named
 

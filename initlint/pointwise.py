@@ -14,11 +14,11 @@ import numpy.typing as npt
 from initlint.errors import Refusal
 from initlint.graph import Node
 from initlint.index import Index
-from initlint.initializers.activations import ACTIVATIONS, REACH
+from initlint.initializers.activations import ACTIVATIONS, REACH, gauss_legendre
 from initlint.operators import load
 from initlint.operators.table import Draws, NotComputed, Run, Values, evaluate
 
-__all__ = ["POINTWISE", "identify", "is_affine", "second_moment_of", "values_of"]
+__all__ = ["POINTWISE", "identify", "is_affine", "sampled", "second_moment_of", "values_of"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -77,21 +77,29 @@ def _constant(name: str, index: Index) -> Draws:
     return Values(values.reshape(1), tensor.dtype)
 
 
-def is_affine(nodes: Sequence[Node], source: str, output: str, index: Index) -> bool | None:
-    """Whether the stretch is a x + b; None where it could not be evaluated."""
-    y = values_of(nodes, source, output, _GRID, index)
-    if y is None:
-        return None
+def sampled(nodes: Sequence[Node], source: str, output: str, index: Index) -> Floats | None:
+    """The stretch's values on the grid that `is_affine` and `identify` look at; None where it could not be evaluated."""
+    return values_of(nodes, source, output, _GRID, index)
+
+
+def is_affine(y: Floats) -> bool:
+    """Whether sampled values are those of a x + b."""
     with np.errstate(all="ignore"):
         slope = (y[-1] - y[-2]) / (_GRID[-1] - _GRID[-2])
         line = y[0] + slope * (_GRID - _GRID[0])
         return bool(np.all(np.abs(y - line) <= SAME * (1e-6 + np.abs(y) + np.abs(slope) * 40.0)))
 
 
-def identify(nodes: Sequence[Node], source: str, output: str, index: Index) -> tuple[str, float | None] | None:
-    """Name and parameter of the known activation that the stretch computes; None where it is none of them."""
-    y = values_of(nodes, source, output, _GRID, index)
-    if y is None or not np.all(np.isfinite(y[:-2])):
+def identify(y: Floats) -> tuple[str, float | None] | None:
+    """Name and parameter of the known activation that has the sampled values; None where it is none of them."""
+    return _identified(y.tobytes())
+
+
+@lru_cache(maxsize=1024)
+def _identified(sampled_values: bytes) -> tuple[str, float | None] | None:
+    """The same by the values' bytes: a network repeats a few activations thousands of times."""
+    y = np.frombuffer(sampled_values)
+    if not np.all(np.isfinite(y[:-2])):
         return None
     for name in _KNOWN:
         parameter = _parameter(name, y)
@@ -148,7 +156,7 @@ def second_moment_of(nodes: Sequence[Node], source: str, output: str, index: Ind
 @lru_cache(maxsize=1)
 def _quadrature() -> tuple[Floats, Floats]:
     """Gauss-Legendre nodes on narrow panels, and their weights times the normal density."""
-    nodes, weights = np.polynomial.legendre.leggauss(4)
+    nodes, weights = gauss_legendre(4)
     edges = np.linspace(-REACH, REACH, int(2 * REACH) * PANELS_PER_UNIT + 1)
     half = np.diff(edges)[:, None] / 2.0
     z = ((edges[:-1, None] + edges[1:, None]) / 2.0 + half * nodes).reshape(-1)

@@ -1,6 +1,5 @@
 """Rule files: one TOML file is one rule, its condition SQL over the fact tables; compiled and checked when loaded."""
 
-import difflib
 import re
 import sqlite3
 import string
@@ -132,6 +131,8 @@ def parameters_for(rule: Rule, phase: str | None, overrides: Mapping[str, Any] |
     own = {key: value for key, value in (overrides or {}).items() if key != "severity"}
     unknown = sorted(set(own) - set(flat))
     if unknown:
+        import difflib  # noqa: PLC0415 - only for a word that is wrong
+
         near = difflib.get_close_matches(unknown[0], list(flat), 1)
         hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(flat) or 'none'}"
         raise Refusal(Reason.CONFIG, f"rule {rule.code} has no parameter {unknown[0]}{hint}")
@@ -184,6 +185,8 @@ def _check_sql(rule: Rule, key: str, sql: str, facts: Facts) -> None:
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415 - only for a word that is wrong
+
     near = difflib.get_close_matches(name, sorted(names), 1)
     return f"; did you mean {near[0]}?" if near else ""
 

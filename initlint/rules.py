@@ -1,6 +1,5 @@
 """Judge facts by rules: each rule is one SELECT, three-valued, its findings folded under those that explain them."""
 
-import difflib
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +42,8 @@ def check_settings(rules: Iterable[Rule], settings: Settings) -> None:
     known = tuple(rules)
     for prefix in (*(settings.select or ()), *settings.ignore):
         if not any(rule.code.startswith(prefix) or rule.name == prefix for rule in known):
+            import difflib  # noqa: PLC0415 - only for a word that is wrong
+
             near = difflib.get_close_matches(prefix, [name for rule in known for name in (rule.code, rule.name)], 1)
             raise Refusal(
                 Reason.CONFIG, f"no rule starts with {safe(prefix)}{f'; did you mean {near[0]}?' if near else ''}"
@@ -50,6 +51,8 @@ def check_settings(rules: Iterable[Rule], settings: Settings) -> None:
     by_code = {rule.code: rule for rule in known}
     for code, values in settings.overrides.items():
         if code not in by_code:
+            import difflib  # noqa: PLC0415 - only for a word that is wrong
+
             near = difflib.get_close_matches(code, list(by_code), 1)
             raise Refusal(Reason.CONFIG, f"there is no rule {code}{f'; did you mean {near[0]}?' if near else ''}")
         parameters_for(by_code[code], None, values)

@@ -3,6 +3,7 @@
 import os
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,18 @@ class Request(msgspec.Struct, frozen=True):
     config: Config
     wants: Literal["report", "content"] = "report"
     started: float | None = None  # of the monotonic clock, which processes share: when the deadline began to run
+
+
+def prepare() -> None:
+    """Import what an analysis needs while the parent still reads its settings; a fault waits for the first request."""
+    with suppress(Exception):
+        from initlint import checking  # noqa: F401, PLC0415 - as said
+        from initlint.analysis import analyse  # noqa: F401, PLC0415
+        from initlint.operators import load  # noqa: PLC0415
+        from initlint.schema import model_class  # noqa: PLC0415
+
+        load()
+        model_class()
 
 
 def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:

@@ -15,9 +15,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from initlint.initializers.sampling import distinct
 from initlint.operators.special import erf
 
-__all__ = ["ACTIVATIONS", "Activation", "gain_of", "second_moment"]
+__all__ = ["ACTIVATIONS", "Activation", "gain_of", "gauss_legendre", "second_moment"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -151,6 +152,18 @@ def gain_of(activation: str, parameter: float | None = None) -> float | None:
     return second_moment(activation, parameter)
 
 
+@lru_cache(maxsize=4)
+def gauss_legendre(count: int) -> tuple[Floats, Floats]:
+    """Nodes and weights on [-1, 1] from the eigenvectors of the Jacobi matrix (Golub and Welsch 1969).
+
+    numpy's own are in its polynomials, whose import takes longer than most models.
+    """
+    order = np.arange(1.0, count)
+    beside = order / np.sqrt(4.0 * order * order - 1.0)
+    nodes, vectors = np.linalg.eigh(np.diag(beside, 1) + np.diag(beside, -1))
+    return nodes, 2.0 * vectors[0] ** 2
+
+
 @lru_cache(maxsize=4096)
 def _integrate(activation: str, parameter: float, std: float) -> float:
     entry = ACTIVATIONS[activation]
@@ -160,8 +173,8 @@ def _integrate(activation: str, parameter: float, std: float) -> float:
     # A steep signal needs panels as narrow as the activation's own scale, down to 1/16, below which phi is a step.
     fine = 1.0 / min(max(std, 1.0), 16.0)
     centre = np.arange(-16.0, 16.0 + 0.5) * fine
-    edges = np.unique(np.concatenate([np.arange(-REACH, REACH + 0.5), centre, np.asarray(kinks)]))
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    edges = distinct(np.concatenate([np.arange(-REACH, REACH + 0.5), centre, np.asarray(kinks)]))
+    nodes, weights = gauss_legendre(NODES)
     half = np.diff(edges)[:, None] / 2.0
     z = (edges[:-1, None] + edges[1:, None]) / 2.0 + half * nodes
     density = np.exp(-0.5 * z * z) / sqrt(2.0 * pi)

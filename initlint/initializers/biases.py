@@ -5,6 +5,8 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
+from initlint.initializers.sampling import distinct
+
 __all__ = ["bias_kind"]
 
 NEGLIGIBLE = 1e-4  # size, relative to what a unit input makes of the weights, that counts as zero (timm draws 1e-6)
@@ -31,7 +33,7 @@ def bias_kind(bias: npt.NDArray[np.generic] | None, weight_std: float, fan_in: f
         return "zero"
     if values.size < FEWEST and (values.size == 1 or values.min() < values.max()):
         return "unknown"
-    if np.unique(values).size <= 2:
+    if distinct(values).size <= 2:
         return "constant"
     drawn = any(fan > 0.0 and size * sqrt(fan) <= OVER and _fills(values * sqrt(fan)) for fan in (fan_in, fan_out))
     return "drawn" if drawn else "learned"

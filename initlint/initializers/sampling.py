@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Matrix", "part_of", "rows_examined", "spread_levels", "spread_zeros", "values_of"]
+__all__ = ["Matrix", "distinct", "part_of", "rows_examined", "spread_levels", "spread_zeros", "values_of"]
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
@@ -57,6 +57,14 @@ def values_of(part: Matrix) -> npt.NDArray[np.float64]:
         return flat
     spread = (np.arange(VALUES) + 0.5 * _golden(VALUES)) * (flat.size / VALUES)
     return flat[spread.astype(np.int64)]
+
+
+def distinct(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Give the distinct values, ascending, none of them NaN; `np.unique` does the same and imports masked arrays for it."""
+    ordered = np.sort(values, axis=None)
+    first = np.ones(ordered.size, np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
 
 
 def spread_levels(values: npt.NDArray[np.float64], levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

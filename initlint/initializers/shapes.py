@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initlint.initializers.independence import chi_square_score, two_sided
-from initlint.initializers.sampling import Matrix, spread_levels, spread_zeros, values_of
+from initlint.initializers.sampling import Matrix, distinct, spread_levels, spread_zeros, values_of
 from initlint.operators.special import erf
 
 __all__ = ["TRUNCATED_STD", "Shape", "degenerate_shape", "drawn_shape", "extent", "orthogonal_gain"]
@@ -123,7 +123,7 @@ def _is_identity(part: Matrix) -> bool:
         min(part.shape) > 1
         and (nonzero.sum(axis=1) == 1).all()
         and (nonzero.sum(axis=0) == 1).all()
-        and np.unique(part[nonzero]).size == 1
+        and part[nonzero].min() == part[nonzero].max()
     )
 
 
@@ -132,7 +132,7 @@ def _continuous(values: npt.NDArray[np.float64], bound: float) -> tuple[npt.NDAr
 
     Also the relative rounding that their storage explains: half a step, or half a unit of the last mantissa bit in use.
     """
-    levels = np.unique(values)
+    levels = distinct(values)
     if levels.size > min(MOST_LEVELS, values.size // 4):
         smooth, step = spread_zeros(values)
         return smooth / bound, max(2.0 ** (_spare_bits(values) - FLOAT32_BITS), step / 2.0 / bound)
