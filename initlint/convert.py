@@ -123,6 +123,8 @@ class Converter:
     # -- names --------------------------------------------------------------------------------------------------------
 
     def _define(self, written: str, scope: Scope, what: str) -> str:
+        if not isinstance(written, str):
+            raise not_text(what)
         if not written:
             raise Refusal(Reason.GRAPH, f"a {what} has no name")
         if written in scope.names:
@@ -140,6 +142,8 @@ class Converter:
 
     @staticmethod
     def _use(written: str, scope: Scope, what: str) -> str:
+        if not isinstance(written, str):
+            raise not_text(what)
         name = scope.find(written)
         if name is None:
             raise Refusal(Reason.GRAPH, f"{what} {written[:80]!r} is not defined anywhere")
@@ -167,6 +171,8 @@ class Converter:
         """Append the node's record; a Constant becomes an initializer, a function call its body."""
         if not proto.op_type:
             raise Refusal(Reason.GRAPH, "a node has no operator")
+        if not all(isinstance(text, str) for text in (proto.op_type, proto.domain, proto.name)):
+            raise not_text("node's operator or name")
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         self._index += 1
         if self._index > MOST_INLINED:
@@ -180,6 +186,8 @@ class Converter:
         name = self._node_name(prefix + (proto.name or next(iter(outputs), proto.op_type)))
         attributes: dict[str, Attribute] = {}
         for attribute in proto.attribute:
+            if not isinstance(attribute.name, str):
+                raise not_text("node's attribute")
             resolved = self._resolve(attribute, bound)
             if resolved is None:
                 continue
@@ -333,6 +341,11 @@ class _Typed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._proto, name)
+
+
+def not_text(what: str) -> Refusal:
+    """protobuf hands over what is not UTF-8 as bytes: no name that any library could use."""
+    return Refusal(Reason.MALFORMED, f"a {what} is not UTF-8")
 
 
 def _check_nesting(proto: Any, name: str) -> None:

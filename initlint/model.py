@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from initlint.contradictions import check_nodes
 from initlint.convert import Converter
 from initlint.errors import Reason, Refusal
 from initlint.functions import check_functions
@@ -111,7 +112,7 @@ def _model(proto: Any, reader: TensorReader, path: str, size: int, files: Extern
     opsets = _opsets(proto)
     functions = check_functions(proto.functions)
     graph = Converter(reader, opsets, functions).convert(proto.graph)
-    return Model(
+    model = Model(
         path=path,
         size=size + files.size,
         ir_version=proto.ir_version,
@@ -120,6 +121,8 @@ def _model(proto: Any, reader: TensorReader, path: str, size: int, files: Extern
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         graph=graph,
     )
+    check_nodes(model)
+    return model
 
 
 def _opsets(proto: Any) -> Mapping[str, int]:

@@ -1,5 +1,6 @@
 """Bytes at rest, opened with care: regular files only, read by position, never mapped and never trusted to stay."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -28,6 +29,9 @@ KINDS: tuple[tuple[bytes, Reason, str], ...] = (
     (b"\xfe\xff", Reason.NOT_ONNX, "is a text file, not an ONNX model"),
     (b"\xef\xbb\xbf", Reason.NOT_ONNX, "is a text file, not an ONNX model"),
 )
+
+HOLLOW = 1 << 30  # bytes from which a file is looked at for holes: a download that reserved its space and stopped
+MOST_EXTENTS = 10_000
 
 
 def describe_kind(head: bytes) -> tuple[Reason, str] | None:
@@ -106,6 +110,23 @@ class FileSource:
             self.descriptor = -1
 
 
+def _written(descriptor: int, size: int) -> int:
+    """Bytes of a file outside its holes; all of them where the file system does not tell."""
+    total = end = 0
+    try:
+        for _ in range(MOST_EXTENTS):
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            total += end - start
+            if end >= size:
+                return total
+    except OSError as error:
+        return total if error.errno == errno.ENXIO else size  # ENXIO: nothing but a hole from here on
+    except AttributeError:
+        return size  # a system without SEEK_HOLE
+    return size
+
+
 def open_file(path: str | os.PathLike[str], *, single_link: bool = False) -> FileSource:
     """Open a regular file without blocking on pipes and devices. Raises Refusal with the reason in words."""
     name = os.fspath(path)
@@ -128,4 +149,7 @@ def open_file(path: str | os.PathLike[str], *, single_link: bool = False) -> Fil
     if single_link and status.st_nlink != 1:
         os.close(descriptor)
         raise Refusal(Reason.EXTERNAL_DATA, f"has {status.st_nlink} hard links; data of a model must have one")
+    if status.st_size >= HOLLOW and _written(descriptor, status.st_size) < status.st_size // 2:
+        os.close(descriptor)
+        raise Refusal(Reason.TRUNCATED, "is mostly holes: more than half of its bytes were never written")
     return FileSource(name, descriptor, status.st_size)

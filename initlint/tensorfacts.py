@@ -139,17 +139,20 @@ def weight_rows(
     """One row for each stored floating tensor; statistics that were taken already, for the same target, are not taken again."""
     limits = format_of(target)
     rows = []
+    places: dict[int, dict[str, int]] = {}  # node -> name -> first input of the name; a node may have a million
     for tensor in model.initializers():
         if tensor.dtype not in FLOATS or tensor.count == 0 or tensor.name not in index.consumers:
             continue
         found = known.get(tensor.name) or statistics(tensor, target=limits)
         node = index.consumers[tensor.name][0]
         finite_values = max(found.count - found.nans - found.infs, 1)
+        if node.index not in places:
+            places[node.index] = {name: place for place, name in reversed(list(enumerate(node.inputs)))}
         rows.append(
             {
                 "name": tensor.name,
                 "node": node.name,
-                "slot": f"{node.op} input {node.inputs.index(tensor.name)}",
+                "slot": f"{node.op} input {places[node.index][tensor.name]}",
                 "dtype": tensor.dtype,
                 "shape": "x".join(map(str, tensor.shape)),
                 "count": found.count,

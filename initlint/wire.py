@@ -17,7 +17,7 @@ from initlint.errors import Reason, Refusal
 __all__ = ["MARKER_LENGTH", "Payload", "Skeleton", "skeleton_of"]
 
 LARGE = 512  # bytes of a message below which it is copied as it is: nothing in it is worth leaving out
-MOST_FIELDS = 2_000_000  # entries of all messages that were looked into
+MOST_FIELDS = 1_200_000  # entries of all messages that were looked into
 MOST_DEPTH = 120  # nested messages; an If takes three levels
 WINDOW = 1 << 20  # bytes read at a time
 LARGEST_SKELETON = 1 << 30

@@ -6,13 +6,15 @@ import numpy as np
 
 from initlint.graph import Node
 from initlint.operators.arguments import constant, integers, invalid, number, tensor, working_type
-from initlint.operators.table import Array, Draws, Run, operator
+from initlint.operators.table import Array, Draws, NotComputed, Run, operator
 
 
 @operator("ConstantOfShape")
 def constant_of_shape(node: Node, run: Run, shape: Draws) -> Array:
     """One value everywhere: a view of it."""
     extents = integers(shape, "the shape")
+    if any(extent < 0 for extent in extents):
+        raise NotComputed(f"a shape of {extents[:16]}")
     run.claim(1, *extents)
     value = tensor(node, "value", run)
     if value is not None and value.size != 1:

@@ -130,12 +130,12 @@ def loop_model(trips: int) -> onnx.ModelProto:
         [helper.make_tensor_value_info("on", TensorProto.BOOL, []), helper.make_tensor_value_info("u", FLOAT, None)],
     )
     stored = [
-        constant("n", trips), numpy_helper.from_array(np.array(True), "yes"), constant("one", 1.0, np.float32),  # noqa: FBT003
+        constant("n", trips), numpy_helper.from_array(np.array(True), "yes"), constant("one", 1.0, np.float32),
     ]  # fmt: skip
     return graph_model(node("Loop", ["n", "yes", "x"], ["h"], body=body), stored=stored)
 
 
-@case("b23b", "partial")
+@case("b23b", "partial", slow=True)
 def loop_in_loop(_: Path) -> onnx.ModelProto:
     """Loops in loops: 4 000 rounds each."""
     inner = loop_model(4000).graph.node[0]
@@ -151,7 +151,7 @@ def loop_in_loop(_: Path) -> onnx.ModelProto:
         ],
         [helper.make_tensor_value_info("on0", TensorProto.BOOL, []), helper.make_tensor_value_info("u0", FLOAT, None)],
     )
-    stored = [constant("n", 4000), numpy_helper.from_array(np.array(True), "yes"), constant("one", 1.0, np.float32)]  # noqa: FBT003
+    stored = [constant("n", 4000), numpy_helper.from_array(np.array(True), "yes"), constant("one", 1.0, np.float32)]
     return graph_model(node("Loop", ["n", "yes", "x"], ["h"], body=body), stored=stored)
 
 
@@ -225,7 +225,7 @@ def headless_attention(_: Path) -> onnx.ModelProto:
 def named_library(_: Path) -> onnx.ModelProto:
     """An operator of its own, and metadata that names the library to load for it."""
     model = graph_model(node("Custom", ["x"], ["h"], domain="my.ops"), domains=("my.ops",))
-    helper.set_model_props(model, {"ort_custom_op_library": "/tmp/evil.so", "custom_ops": "./evil.so"})
+    helper.set_model_props(model, {"ort_custom_op_library": "./other/evil.so", "custom_ops": "./evil.so"})
     return model
 
 
@@ -237,7 +237,7 @@ on_constant(
 )  # fmt: skip
 on_constant("b53", "partial", [node("Tile", ["k", "n"], ["c"])], seven, constant("n", [10**12]))
 on_constant(
-    "b54", "partial", [node("Pad", ["k", "n"], ["c"])], seven, constant("n", [10**12, 10**12])
+    "b54", "refuse", [node("Pad", ["k", "n"], ["c"])], seven, constant("n", [10**12, 10**12])
 )  # fmt: skip
 on_signal("b55", "refuse", [node("Split", ["x"], ["h", "r"], axis=1, num_outputs=0)], opset=18)
 on_signal("b56", "refuse", [node("DepthToSpace", ["x"], ["h"], blocksize=0)], shape=(1, 4, 8, 8))
@@ -264,6 +264,4 @@ def network_of_constants(_: Path) -> onnx.ModelProto:
     nodes = [node("Add", [f"c{i}", "one"], [f"c{i + 1}"]) for i in range(10_000)]
     join = [node("Mul", ["c10000", "tiny"], ["t"]), node("Add", ["x", "t"], ["h"])]
     stored = [constant("c0", 0, np.float32), constant("one", 1, np.float32), constant("tiny", 1e-5, np.float32)]
-    return network(
-        [*nodes, *join, node("MatMul", ["h", "w"], ["y"], name="fc")], [*stored, tensor("w", 8, 8)]
-    )
+    return network([*nodes, *join, node("MatMul", ["h", "w"], ["y"], name="fc")], [*stored, tensor("w", 8, 8)])

@@ -154,7 +154,7 @@ def sparse_tebibyte(folder: Path) -> onnx.ModelProto:
     return plain(folder, [("location", "w.bin")], 1 << 19, 1 << 19)
 
 
-@case("e34", "analyse")
+@case("e34", "analyse", slow=True)
 def many_pieces(folder: Path) -> onnx.ModelProto:
     """20 000 tensors in one file."""
     (folder / "w.bin").write_bytes(np.full(20_000, 0.001, np.float32).tobytes())

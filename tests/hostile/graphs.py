@@ -101,7 +101,7 @@ def branch(name: str, source: str, extra: list[onnx.NodeProto] | None = None) ->
     return helper.make_graph([*(extra or []), node("Identity", [source], [name])], name, [], [output])
 
 
-YES = numpy_helper.from_array(np.array(True), "yes")  # noqa: FBT003
+YES = numpy_helper.from_array(np.array(True), "yes")
 
 
 @case("g17", "refuse")
@@ -191,16 +191,15 @@ def long_chain(_: Path) -> onnx.ModelProto:
 def redefined(_: Path) -> onnx.ModelProto:
     """A branch that gives an outer name another value."""
     then = branch("t", "m", [node("Relu", ["x"], ["m"])])
-    model = graph_model(
+    return graph_model(
         node("Tanh", ["x"], ["m"]),
         node("If", ["yes"], ["i"], then_branch=then, else_branch=branch("e", "x")),
         node("Add", ["m", "i"], ["h"]),
         stored=[YES],
     )
-    return model
 
 
-@case("g27", "analyse")
+@case("g27", "analyse", slow=True)
 def million_inputs(_: Path) -> onnx.ModelProto:
     """One node with a million inputs."""
     return graph_model(node("Max", ["x"] * 1_000_000, ["h"]))
@@ -276,7 +275,7 @@ def honest_nest(_: Path) -> onnx.ModelProto:
     for level in reversed(range(26)):
         item = node("If", ["yes"], [f"i{level}"], then_branch=inner, else_branch=branch(f"e{level}", "x"))
         inner = branch(f"t{level}", f"i{level}", [item])
-    nodes = [item for item in inner.node[:-1]]
+    nodes = list(inner.node[:-1])
     return graph_model(*nodes, node("Identity", ["i0"], ["h"]), stored=[YES])
 
 

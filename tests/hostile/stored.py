@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
-from tests.hostile.cases import FLOAT, Want, case, field, graph_model, mlp, network, tensor
+from tests.hostile.cases import FLOAT, Want, case, graph_model, mlp, network, tensor
 
 Change = Callable[[TensorProto], None]
 
@@ -232,13 +232,6 @@ def inside_and_outside(proto: TensorProto) -> None:
     proto.external_data.add(key="location", value="w.bin")
 
 
-@weight("t35", "refuse")
-def unknown_place(proto: TensorProto) -> None:
-    """A data_location that is neither inside nor outside."""
-    whole = proto.SerializeToString() + field(14, 7)
-    proto.ParseFromString(whole)
-
-
 @weight("t36", "analyse")
 def infinities(proto: TensorProto) -> None:
     """Both infinities."""
@@ -255,9 +248,7 @@ def extremes(proto: TensorProto) -> None:
 @case("t38", "refuse")
 def two_values(_: Path) -> onnx.ModelProto:
     """Two initializers of one name: libraries run different ones."""
-    return network(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])], [tensor("w", 8, 8), tensor("w", 8, 8, seed=1)]
-    )
+    return network([helper.make_node("MatMul", ["x", "w"], ["y"])], [tensor("w", 8, 8), tensor("w", 8, 8, seed=1)])
 
 
 @weight("t39", "refuse")
