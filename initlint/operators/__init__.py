@@ -18,6 +18,7 @@ FAMILIES = (
     "detection",
     "einsum",
     "elementwise",
+    "forest",
     "indexing",
     "losses",
     "ml",
