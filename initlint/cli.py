@@ -25,6 +25,7 @@ COMMANDS = {
     "query": "Ask the fact tables of a model in SQL.",
     "test": "Run the examples inside rule files.",
     "scan": "Lint thousands of models into a store; resume, compare, gate.",
+    "site": "A static website over a store.",
     "convert": "Another format from a JSON or HTML report, without the model.",
 }
 EPILOG = """\b

@@ -25,10 +25,12 @@ MOST_POINTS = 600
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
-def draw(layers: Sequence[dict[str, Scalar]], target: str | None = None) -> str:
+def draw(
+    layers: Sequence[dict[str, Scalar]], target: str | None = None, series: Sequence[tuple[str, str, str]] = SERIES
+) -> str:
     """A figure with one line for each series that has two points or more; empty where none has."""
     layers = _thinned(layers)
-    lines = {column: _logs(layers, column) for column, _, _ in SERIES}
+    lines = {column: _logs(layers, column) for column, _, _ in series}
     lines = {column: values for column, values in lines.items() if sum(value is not None for value in values) >= 2}
     known = [value for values in lines.values() for value in values if value is not None]
     if not known:
@@ -58,7 +60,7 @@ def draw(layers: Sequence[dict[str, Scalar]], target: str | None = None) -> str:
         parts.append(
             f'<path class="grid" d="M{LEFT} {y(mark):.1f}H{WIDTH - 8}"/><text x="{LEFT - 6}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark}</text>'
         )
-    for column, name, _ in SERIES:
+    for column, name, _ in series:
         if column in lines:
             parts.append(f'<path class="s {name}" d="{_path(lines[column], x, y)}"/>')
     parts += _points(layers, lines.get("signal_std", []), x, y)
@@ -67,15 +69,15 @@ def draw(layers: Sequence[dict[str, Scalar]], target: str | None = None) -> str:
         f'<text x="{LEFT}" y="{HEIGHT - 8}">{first}</text><text x="{WIDTH - 8}" y="{HEIGHT - 8}" text-anchor="end">{last}</text>'
     )
     parts.append(
-        f'</svg><figcaption class="legend"><span>log2 of the standard deviation, by layer:</span>{"".join(_legend(lines))}</figcaption></figure>'
+        f'</svg><figcaption class="legend"><span>log2 of the standard deviation, by layer:</span>{"".join(_legend(lines, series))}</figcaption></figure>'
     )
     return "".join(parts)
 
 
-def _legend(lines: dict[str, list[float | None]]) -> Iterator[str]:
-    for column, name, text in SERIES:
+def _legend(lines: dict[str, list[float | None]], series: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    for column, name, text in series:
         if column in lines:
-            yield f'<span><svg viewBox="0 0 32 8" aria-hidden="true"><path class="s {name}" d="M0 4H32"/></svg> {text}</span>'
+            yield f'<span><svg viewBox="0 0 32 8" aria-hidden="true"><path class="s {name}" d="M0 4H32"/></svg> {escape(text)}</span>'
 
 
 def _points(layers: Sequence[Any], values: Sequence[float | None], x: Scale, y: Scale) -> Iterator[str]:
