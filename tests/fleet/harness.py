@@ -134,5 +134,5 @@ def tear_store(process: "subprocess.Popen[str]", store: Path) -> None:
     process.wait()
     log = store.with_name(store.name + "-wal")
     if log.exists():
-        os.truncate(log, random.randrange(log.stat().st_size + 1))  # noqa: S311 - any place will do
+        os.truncate(log, random.randrange(log.stat().st_size + 1))
     store.with_name(store.name + "-shm").unlink(missing_ok=True)

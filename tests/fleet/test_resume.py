@@ -43,7 +43,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed(fleet: Path, tmp_path: Path, disturb: Callable[..., None]) -> None:
     """However often it is killed, a scan that is resumed to its end holds what an undisturbed one holds."""
     store = tmp_path / "s"
-    chance = random.Random(disturb.__name__)  # noqa: S311 - a repeatable test
+    chance = random.Random(disturb.__name__)
     for goal in (1, 5):
         process = start("scan", "m", "-s", store, "-j2", "--max-refused", "1", "--resume", cwd=fleet)
         wait_until(lambda: recorded(store) >= goal or process.poll() is not None)  # noqa: B023 - done before it changes
