@@ -196,7 +196,7 @@ def kills(options: argparse.Namespace) -> None:
     whole, store = fresh(options.folder), options.folder.parent / f"killed-{os.getpid()}.sqlite"
     arguments = ("scan", options.folder, "-j", "2", "--isolated", "--max-refused", "1")
     subprocess.run([*COMMAND, *arguments, "-s", whole], env=environment(), check=False, capture_output=True)
-    chance, counts, rounds, run = random.Random(options.seed), {}, 0, 1  # noqa: S311 - a repeatable benchmark
+    chance, counts, rounds, run = random.Random(options.seed), {}, 0, 1
     while rounds < options.rounds:
         process = start(*arguments, "-s", store, "--resume", cwd=ROOT)
         while process.poll() is None and rounds < options.rounds:
