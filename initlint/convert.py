@@ -11,6 +11,7 @@ from initlint.elements import NAMES, name_of
 from initlint.errors import Reason, Refusal
 from initlint.functions import MOST_INLINED, Functions
 from initlint.graph import Attribute, Graph, Node, StoredTensor, ValueInfo
+from initlint.schema import as_text
 from initlint.source import BytesSource
 from initlint.tensors import TensorReader
 
@@ -74,7 +75,7 @@ class Converter:
                 self._check_declared(declared[name], initializers)
         outputs = [self._value(info, self._use(info.name, scope, "graph output")) for info in proto.output]
         return Graph(
-            name=proto.name,
+            name=as_text(proto.name, "the name of a graph"),
             nodes=_sorted(nodes, initializers, inputs, outer is not None),
             inputs=tuple(info for info in inputs if info.name not in initializers),
             outputs=tuple(outputs),
@@ -123,9 +124,7 @@ class Converter:
     # -- names --------------------------------------------------------------------------------------------------------
 
     def _define(self, written: str, scope: Scope, what: str) -> str:
-        if not isinstance(written, str):
-            raise not_text(what)
-        if not written:
+        if not as_text(written, f"the name of a {what}"):
             raise Refusal(Reason.GRAPH, f"a {what} has no name")
         if written in scope.names:
             raise Refusal(Reason.GRAPH, f"{written[:80]!r} is defined twice")
@@ -142,8 +141,6 @@ class Converter:
 
     @staticmethod
     def _use(written: str, scope: Scope, what: str) -> str:
-        if not isinstance(written, str):
-            raise not_text(what)
         name = scope.find(written)
         if name is None:
             raise Refusal(Reason.GRAPH, f"{what} {written[:80]!r} is not defined anywhere")
@@ -171,8 +168,8 @@ class Converter:
         """Append the node's record; a Constant becomes an initializer, a function call its body."""
         if not proto.op_type:
             raise Refusal(Reason.GRAPH, "a node has no operator")
-        if not all(isinstance(text, str) for text in (proto.op_type, proto.domain, proto.name)):
-            raise not_text("node's operator or name")
+        for text in (proto.op_type, proto.domain, proto.name):
+            as_text(text, "the operator or name of a node")
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         self._index += 1
         if self._index > MOST_INLINED:
@@ -186,8 +183,8 @@ class Converter:
         name = self._node_name(prefix + (proto.name or next(iter(outputs), proto.op_type)))
         attributes: dict[str, Attribute] = {}
         for attribute in proto.attribute:
-            if not isinstance(attribute.name, str):
-                raise not_text("node's attribute")
+            as_text(attribute.name, "the name of an attribute")
+            as_text(attribute.ref_attr_name, "the name of an attribute")
             resolved = self._resolve(attribute, bound)
             if resolved is None:
                 continue
@@ -326,7 +323,8 @@ class Converter:
         if not tensor.HasField("shape"):
             return ValueInfo(name, dtype, None)
         shape = tuple(
-            int(dim.dim_value) if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim
+            int(dim.dim_value) if dim.HasField("dim_value") else as_text(dim.dim_param, "a dimension's name") or None
+            for dim in tensor.shape.dim
         )
         if any(isinstance(extent, int) and extent < 0 for extent in shape):
             shape = tuple(None if isinstance(extent, int) and extent < 0 else extent for extent in shape)
@@ -341,11 +339,6 @@ class _Typed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._proto, name)
-
-
-def not_text(what: str) -> Refusal:
-    """protobuf hands over what is not UTF-8 as bytes: no name that any library could use."""
-    return Refusal(Reason.MALFORMED, f"a {what} is not UTF-8")
 
 
 def _check_nesting(proto: Any, name: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from initlint.errors import Reason, Refusal
+from initlint.schema import as_text
 
 __all__ = ["Functions", "check_functions"]
 
@@ -15,6 +16,8 @@ def check_functions(functions: Iterable[Any]) -> Functions:
     """Functions by (domain, name). Raises Refusal where one is defined twice, calls itself, or calls multiply beyond use."""
     found: dict[tuple[str, str], Any] = {}
     for function in functions:
+        for text in (function.domain, function.name, *function.input, *function.output):
+            as_text(text, "a name of a function")
         key = (_domain(function.domain), function.name)
         if key in found:
             raise Refusal(Reason.GRAPH, f"defines the function {'::'.join(key)!r} twice")

@@ -14,6 +14,7 @@ from initlint.convert import Converter
 from initlint.errors import Reason, Refusal
 from initlint.functions import check_functions
 from initlint.graph import Model
+from initlint.schema import as_text
 from initlint.source import BytesSource, FileSource, describe_kind, open_file
 from initlint.tensors import ExternalFiles, TensorReader
 from initlint.wire import Skeleton, skeleton_of
@@ -118,7 +119,9 @@ def _model(proto: Any, reader: TensorReader, path: str, size: int, files: Extern
         ir_version=proto.ir_version,
         opset=opsets.get("", 1),
         opsets=opsets,
-        producer=f"{proto.producer_name} {proto.producer_version}".strip(),
+        producer=" ".join(
+            as_text(text, "the producer") for text in (proto.producer_name, proto.producer_version)
+        ).strip(),
         graph=graph,
     )
     check_nodes(model)
@@ -128,6 +131,7 @@ def _model(proto: Any, reader: TensorReader, path: str, size: int, files: Extern
 def _opsets(proto: Any) -> Mapping[str, int]:
     found: dict[str, int] = {}
     for entry in proto.opset_import:
+        as_text(entry.domain, "the name of an operator set")
         domain = "" if entry.domain == "ai.onnx" else entry.domain
         if found.get(domain, entry.version) != entry.version:
             raise Refusal(Reason.GRAPH, f"imports the operators of {domain or 'ai.onnx'!r} twice")

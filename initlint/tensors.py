@@ -13,6 +13,7 @@ import numpy as np
 from initlint.elements import BITS, FLOATS, name_of, nbytes_of, numpy_type, pack6
 from initlint.errors import Reason, Refusal
 from initlint.graph import Source, StoredTensor
+from initlint.schema import as_text
 from initlint.source import BytesSource, FileSource, open_file
 from initlint.wire import FLOAT_DATA, RAW_DATA, Payload
 
@@ -197,6 +198,9 @@ class TensorReader:
     def _external(self, proto: Any, name: str, dtype: str, shape: tuple[int, ...]) -> StoredTensor:
         if proto.HasField("raw_data") or any(len(getattr(proto, field)) for field in TYPED):
             raise _bad(name, "has data inside and outside")
+        for entry in proto.external_data:
+            as_text(entry.key, f"external data of tensor {name[:80]!r}")
+            as_text(entry.value, f"external data of tensor {name[:80]!r}")
         keys = [entry.key for entry in proto.external_data]
         if len(set(keys)) != len(keys):
             raise _external(f"tensor {name!r} gives a key of its external data twice")
