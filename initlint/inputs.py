@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Input:
     assumed: tuple[str, ...] = ()  # symbolic dimensions whose size is an assumption: "batch=1"
 
 
+LARGEST_INPUT = 1 << 24  # elements: a volume of 256 x 256 x 256
 FLOATS = frozenset({"float32", "float64", "float16", "bfloat16"})
 INTEGERS = frozenset({"int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64"})
 # Sizes for symbolic dimensions, tried in turn until the graph's shapes work out: (tokens, signal length, image side).
@@ -137,12 +139,16 @@ def generator_for(model: Model, seed: int) -> np.random.Generator:
 def draw(
     item: Input, generator: np.random.Generator, draws: int, float_type: "npt.DTypeLike"
 ) -> "npt.NDArray[Any] | None":
-    """Values `[s, *shape]` for an input: s = draws where it is data, 1 where it is the same in every run; None for text.
+    """Values `[s, *shape]` for an input: s = draws where it is data, 1 where it is the same in every run.
+
+    None for text, and for an input of more than `LARGEST_INPUT` elements.
 
     Normal draws are matched to mean 0 and variance 1 over the draws of each element (eight draws or more), which
     takes the sampling error out of everything linear in them.
     """
     if item.kind in (Kind.TEXT, Kind.OTHER):
+        return None
+    if prod(item.shape) > LARGEST_INPUT:
         return None
     shape = (draws, *item.shape)
     one = (1, *item.shape)

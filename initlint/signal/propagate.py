@@ -11,13 +11,14 @@ resolution follow from it and never from a clock, so two runs agree to the byte.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from initlint.errors import Refusal
 from initlint.graph import Model
-from initlint.inputs import TRIALS, Input, describe, draw, generator_for
+from initlint.inputs import LARGEST_INPUT, TRIALS, Input, describe, draw, generator_for
 from initlint.operators import load
 from initlint.operators.table import Run
 from initlint.signal.evaluate import Evaluation
@@ -205,7 +206,10 @@ def _evaluate(
         else:
             drawn = draw(item, run.generator, run.draws, run.float_type)
             if drawn is None:
-                evaluation.lose(item.name, f"input of kind {item.kind}", dtype=item.dtype, depends=True)
+                large = prod(item.shape) > LARGEST_INPUT
+                evaluation.too_large |= large
+                reason = f"an input of {prod(item.shape):.3g} elements" if large else f"input of kind {item.kind}"
+                evaluation.lose(item.name, reason, dtype=item.dtype, depends=True)
                 continue
             values = drawn
         evaluation.feed(item, values)

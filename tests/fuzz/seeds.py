@@ -52,13 +52,19 @@ def models() -> dict[str, onnx.ModelProto]:
     function = model([node("F", ["x"], ["y"], domain="d", alpha=0.5)], [])
     body = [node("Constant", [], ["w"], value=weight()), node("MatMul", ["a", "w"], ["m"]), node("Elu", ["m"], ["b"])]
     body[2].attribute.add(name="alpha", ref_attr_name="alpha", type=1)
-    function.functions.append(helper.make_function("d", "F", ["a"], ["b"], body, [helper.make_opsetid("", 17)], ["alpha"]))
+    function.functions.append(
+        helper.make_function("d", "F", ["a"], ["b"], body, [helper.make_opsetid("", 17)], ["alpha"])
+    )
     function.opset_import.append(helper.make_opsetid("d", 1))
     large = model(
         [node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=1)],
         [numpy_helper.from_array(np.full((4, 4, 3, 3), 0.1, np.float32), "w")],
     )
-    documented = model([product], [weight()], doc_string="text", value_info=[helper.make_tensor_value_info("y", FLOAT, [1, 2])])
+    for info in (large.graph.input[0], large.graph.output[0]):
+        info.type.tensor_type.ClearField("shape")
+    documented = model(
+        [product], [weight()], doc_string="text", value_info=[helper.make_tensor_value_info("y", FLOAT, [1, 2])]
+    )
     helper.set_model_props(documented, {"k": "v"})
     text = helper.make_tensor("s", TensorProto.STRING, [1], [b"a"])
     return {

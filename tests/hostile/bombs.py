@@ -246,6 +246,10 @@ on_signal("b58", "refuse", [node("Softmax", ["x"], ["h"], axis=9)])
 on_signal("b59", "refuse", [node("LRN", ["x"], ["h"], size=0)], shape=(1, 4, 8, 8))
 
 
+for _identity, _shape in (("b62", (4_194_306, 8)), ("b62b", (10**6, 10**6, 8)), ("b62c", (2**62, 2**62, 8))):
+    on_signal(_identity, "partial", [node("Relu", ["x"], ["h"])], shape=_shape)
+
+
 @case("b60", "analyse")
 def diamonds(_: Path) -> onnx.ModelProto:
     """2^60 paths through sixty additions of a value to itself."""
