@@ -28,7 +28,7 @@ from initlint.model import open_model
 from initlint.phase import Phase
 from initlint.report import Blamed, Finding, ModelRecord, Report, RunRecord
 from initlint.rulefile import Rule, built_in, load
-from initlint.rules import Judgement, check_settings, judge
+from initlint.rules import Judgement, check_settings, gathered, judge
 from initlint.rules import Settings as RuleSettings
 from initlint.signal.backward import Backward, backpropagate
 from initlint.signal.blame import carrier
@@ -352,7 +352,7 @@ def _waived(
         records = tuple(about.get(record.code, record) for record in records)
     if baseline is not None:
         findings = apply_baseline(findings, baseline)
-    return Judgement(findings, records)
+    return Judgement(gathered(findings, rules), records)
 
 
 def _report(

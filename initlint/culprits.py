@@ -30,9 +30,10 @@ def culprits(
         tensor = made.inputs[0]
     if tensor not in signals:
         return ()
-    outputs = [(item.layer.name, item.layer.output) for item in examined]
+    # The node's own output, before a bias that the graph adds in a node behind it: the signal may break there already.
+    by_output = {output: item for item in examined for output in item.layer.node.outputs if output}
+    outputs = [(item.layer.name, output) for output, item in by_output.items()]
     shares = blame(tensor, outputs, index.producer, signals, grows=grows)
-    by_output = {item.layer.output: item for item in examined}
     return tuple(_blamed(by_output[share.output], share, index) for share in shares[:MOST_BLAMED])
 
 

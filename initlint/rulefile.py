@@ -63,6 +63,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: Text
     given: str = "1"
     report: Literal["first", "all"] = "all"
+    alike: str | None = None  # column whose equal values make findings of this rule one cause, told once
     supersedes: tuple[str, ...] = ()
     exit: Literal[2] | None = None
     grows: bool | None = None  # whether layers on the way are blamed for growth (true) or loss (false)
@@ -145,6 +146,8 @@ def check(rule: Rule, facts: Facts) -> None:
         _check_sql(rule, key, sql, facts)
     if re.search(r"\bknown\b", rule.given):
         raise _wrong(rule, "given", "must not say `known`: what is not known is unknown, not out of scope")
+    if rule.alike is not None and rule.alike not in TABLES[rule.over].names():
+        raise _wrong(rule, "alike", f"is no column{_nearest(rule.alike, TABLES[rule.over].names())}")
     names = TABLES[rule.over].names() | set(parameters_for(rule, "init")) | {"code"}
     names |= BLAMED if rule.grows is not None else set()
     for key in ("title", "message", "fix"):

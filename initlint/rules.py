@@ -14,7 +14,7 @@ from initlint.rulefile import Example, Rule, parameters_for, render
 from initlint.tables import TABLES
 from initlint.text import safe
 
-__all__ = ["Judgement", "Settings", "check_settings", "judge", "run_example", "selected"]
+__all__ = ["Judgement", "Settings", "check_settings", "gathered", "judge", "run_example", "selected"]
 
 Scalar = str | int | float | None
 ORDERED = {"layer": "position", "tensor": "position"}
@@ -175,7 +175,8 @@ def _used(rule: Rule) -> frozenset[str]:
     """Columns and parameters that the rule's conditions and message speak of."""
     import re  # noqa: PLC0415 - only here
 
-    text = " ".join((rule.given, rule.when, rule.text.message, rule.text.title, *(level.when for level in rule.level)))
+    parts = (rule.given, rule.when, rule.text.message, rule.text.title, rule.alike or "")
+    text = " ".join((*parts, *(level.when for level in rule.level)))
     words = frozenset(re.findall(r"[a-z_][a-z_0-9]*", text))
     return words & (TABLES[rule.over].names() | set(parameters_for(rule, "init")))
 
@@ -244,6 +245,31 @@ def _explains(cause: Finding, finding: Finding, *, whole: bool) -> bool:
     if cause.place == finding.place:
         return True
     return cause.depth is not None and finding.depth is not None and finding.depth >= cause.depth
+
+
+def gathered(findings: Sequence[Finding], rules: Iterable[Rule]) -> tuple[Finding, ...]:
+    """Findings of one cause told once: the others are folded under the first of them.
+
+    After waivers and baselines, and only among findings that count, so that none is hidden by one that somebody accepted.
+    """
+    alike = {rule.code: rule.alike for rule in rules if rule.alike is not None}
+    heads: dict[tuple[object, ...], int] = {}
+    children: dict[int, list[int]] = {}
+    for index, finding in enumerate(findings):
+        column = alike.get(finding.code)
+        if column is None or not finding.counts:
+            continue
+        head = heads.setdefault((finding.code, finding.severity, finding.values.get(column)), index)
+        if head != index:
+            children.setdefault(head, []).append(index)
+    result = list(findings)
+    for head, members in children.items():
+        first = result[head]
+        names = tuple(f"{first.code} {result[index].place}" for index in members)
+        result[head] = msgspec.structs.replace(first, folded=(*first.folded, *names))
+        for index in members:
+            result[index] = msgspec.structs.replace(result[index], folded_under=f"{first.code} {first.place}")
+    return tuple(result)
 
 
 def run_example(rule: Rule, example: Example) -> tuple[str, str | None]:

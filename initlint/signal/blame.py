@@ -4,7 +4,7 @@ A layer answers for the step from its own input to the next layer's, the activat
 is the one that this activation calls for (He et al. 2015, eq. 10), and a bias that kills the activation is its own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot, log2
 
@@ -25,9 +25,13 @@ class Share:
 
 
 def carrier(
-    tensor: str, producer: Mapping[str, Node], signals: Mapping[str, Signal], stop: frozenset[str] = frozenset()
+    tensor: str,
+    producer: Mapping[str, Node],
+    signals: Mapping[str, Signal],
+    stop: frozenset[str] = frozenset(),
+    level: Callable[[Signal], float] = lambda signal: signal.signal_std,
 ) -> list[str]:
-    """The tensors that carry the signal from a root to `tensor`: at every join the input with the largest signal std."""
+    """The tensors that carry the signal from a root to `tensor`: at every join the input with the largest `level`."""
     path = [tensor]
     seen = {tensor}
     while path[-1] not in stop:
@@ -38,7 +42,7 @@ def carrier(
         candidates = [name for name in (*node.inputs, *inner) if name in signals and name not in seen]
         if not candidates:
             break
-        best = max(candidates, key=lambda name: signals[name].signal_std)
+        best = max(candidates, key=lambda name: level(signals[name]))
         seen.add(best)
         path.append(best)
     return path[::-1]
@@ -58,29 +62,35 @@ def blame(
     is drowned rather than weakened (a bias of 1e8) is followed as its part of the total.
     """
     names = {output: name for name, output in layers}
-    path = carrier(tensor, producer, signals)
+    path, level = carrier(tensor, producer, signals), _signal
+    if not grows and _log_ratio(_part(signals[tensor]), _part(signals[path[0]])) < (
+        _log_ratio(_signal(signals[tensor]), _signal(signals[path[0]])) - 1.0
+    ):
+        path, level = carrier(tensor, producer, signals, level=_total), _part  # where the flood comes from
     places = [index for index, item in enumerate(path) if item in names]
-    if not places:
-        return ()
     # Where each layer's step ends: at the tensor that the next layer reads, the last one's at `tensor` itself.
     ends = [path[index - 1] for index in places[1:]] + [tensor]
-    levels = [signals[item].signal_std for item in (path[0], *ends)]
-    if not grows:
-        shares = [_part_of_total(signals[item]) for item in (path[0], *ends)]
-        if _log_ratio(shares[-1], shares[0]) < _log_ratio(levels[-1], levels[0]) - 1.0:
-            levels = shares
+    levels = [level(signals[item]) for item in (path[0], *ends)]
     gains = [_log_ratio(after, before) for before, after in zip(levels, levels[1:], strict=False)]
     wanted = [
-        (path[index], gain) for index, gain in zip(places, gains, strict=True) if (gain > 0 if grows else gain < 0)
+        (path[index], gain) for index, gain in zip(places, gains, strict=False) if (gain > 0 if grows else gain < 0)
     ]
     total = sum(abs(gain) for _, gain in wanted)
     found = [Share(names[output], output, abs(gain) / total, gain) for output, gain in wanted] if total else []
     return tuple(sorted(found, key=lambda item: -item.share))
 
 
-def _part_of_total(signal: Signal) -> float:
+def _signal(signal: Signal) -> float:
+    return signal.signal_std
+
+
+def _total(signal: Signal) -> float:
+    return hypot(signal.std, signal.mean)
+
+
+def _part(signal: Signal) -> float:
     """The signal std relative to the root mean square of all there is, biases and constants included."""
-    total = hypot(signal.std, signal.mean)
+    total = _total(signal)
     return signal.signal_std / total if total > 0 else 0.0
 
 

@@ -74,3 +74,10 @@ def test_the_carrier_takes_the_larger_signal_at_a_join() -> None:
     producer = chain("x", "a") | {"y": Node("Add", "", 18, "y", ("x", "a"), ("y",), {}, 5)}
     assert carrier("y", producer, {"x": signal(1.0), "a": signal(0.1), "y": signal(1.0)}) == ["x", "y"]
     assert carrier("y", producer, {"x": signal(1.0), "a": signal(9.0), "y": signal(9.0)}) == ["x", "a", "y"]
+
+
+def test_a_flood_is_followed_to_the_branch_it_comes_from() -> None:
+    """A bias of 1e8 in a residual branch is that branch's, though the skip connection carries the signal."""
+    producer = chain("x", "a", "b") | {"y": Node("Add", "", 18, "y", ("a", "b"), ("y",), {}, 5)}
+    values = {"x": signal(1.0), "a": signal(1.0), "b": signal(0.5, 0.5, 1e8), "y": signal(1.1, 1.1, 1e8)}
+    assert [item.layer for item in blame("y", LAYERS, producer, values, grows=False)] == ["fc2"]
