@@ -78,6 +78,8 @@ def _providers(device: str) -> list[Any]:
             Reason.PROVIDER,
             f"--device {device} needs onnxruntime with CUDA, which this one lacks; install it with: {INSTALL}",
         )
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # those of the nvidia packages beside it
     _, _, index = device.partition(":")
     return [(CUDA, {"device_id": index or "0"}), CPU]
 
