@@ -95,6 +95,10 @@ class ModelRecord(msgspec.Struct, frozen=True):
     folded: int = 0
     assumed: tuple[str, ...] = ()
     unknown_operators: str | None = None
+    probe_status: str | None = None  # measured, or why the probe gave nothing; None where none was asked for
+    probe_message: str | None = None
+    probe_left_out: str | None = None  # operators that did not run
+    provider: str | None = None
     isolation: str = "none"
 
 

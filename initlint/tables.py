@@ -96,7 +96,8 @@ backward_range  | REAL | ratio | Gradient std at the first layer over that at th
 probed          | INTEGER | 0/1 | Whether the probe ran.
 probe_status    | TEXT | | measured, or why the probe gave nothing.
 provider        | TEXT | | Providers that the probe ran on.
-device_message  | TEXT | | What came in the way of the device asked for.
+probe_message   | TEXT | | What came in its way.
+probe_left_out  | TEXT | | Operators that did not run there, and what depends on them was not measured.
 device_missed   | INTEGER | 0/1 | Whether a device was asked for and not used.
 repeatable      | INTEGER | 0/1 | Whether two runs of one feed agree.
 """

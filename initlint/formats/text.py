@@ -35,11 +35,13 @@ def _model(report: Report, model: ModelRecord, view: View) -> Iterator[str]:
     chart = signal_chart.draw(levels(report, model.model), view.width) if alone or findings or view.verbose else []
     if chart:
         yield "\n".join(chart)
+    if model.probe_status is not None and (view.verbose or words.probe_falls_short(model)):
+        yield f"  probe: {words.probe(model)}"
     if view.verbose:
         yield from _assumptions(report, model)
-    where = words.positions(report)
+    where, beside = words.positions(report), words.beside(report)
     for group in _groups(findings):
-        yield "\n".join(_group(group, view, where))
+        yield "\n".join(_group(group, view, where, beside))
 
 
 def _groups(findings: Iterable[Finding]) -> list[list[Finding]]:
@@ -79,7 +81,7 @@ def _assumptions(report: Report, model: ModelRecord) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _group(findings: Sequence[Finding], view: View, where: words.Positions) -> Iterator[str]:
+def _group(findings: Sequence[Finding], view: View, where: words.Positions, beside: words.Beside) -> Iterator[str]:
     first = findings[0]
     suppressed = words.suppression(first)
     note = f"   ({suppressed})" if suppressed else ""
@@ -87,7 +89,7 @@ def _group(findings: Sequence[Finding], view: View, where: words.Positions) -> I
     yield _paint(f"{first.severity}[{first.code}]", first.severity, view) + f" {first.name}{amount}{note}"
     shown = findings if view.verbose or len(findings) == WRITTEN_OUT + 1 else findings[:WRITTEN_OUT]
     for finding in shown:
-        yield from _finding(finding, view, where)
+        yield from _finding(finding, view, where, beside.get((finding.model, finding.over, finding.place)))
     others = findings[len(shown) :]
     if others:
         lines = _wrapped(f"and {len(others)} more, -v writes them out: {_named(others)}", view)
@@ -121,14 +123,17 @@ def _shared_fix(findings: Sequence[Finding]) -> str:
     return " ".join(sentence for sentence in first if all(sentence in other for other in others)).rstrip(".")
 
 
-def _finding(finding: Finding, view: View, where: words.Positions) -> Iterator[str]:
+def _finding(finding: Finding, view: View, where: words.Positions, beside: str | None) -> Iterator[str]:
     yield f"  --> {words.place(finding)}{_stored(finding)}"
     for line in _wrapped(finding.message, view):
         yield f"   |  {line}"
+    if beside is not None:
+        yield f"   |  {beside}"
     for label, line in zip(("to blame  ", *[" " * 10] * 9), words.blame(finding, where), strict=False):
         yield from (f"   |  {part}" for part in _wrapped(f"{label}{line}", view, " " * 10))
-    if finding.trail and view.verbose:
-        yield from (f"   |  {part}" for part in _wrapped("on the way  " + ", ".join(finding.trail), view, " " * 12))
+    if finding.trail:
+        trail = finding.trail if view.verbose else (*finding.trail[:WRITTEN_OUT], "...")[: len(finding.trail)]
+        yield from (f"   |  {part}" for part in _wrapped("before it   " + ", ".join(trail), view, " " * 12))
 
 
 def _stored(finding: Finding) -> str:

@@ -6,11 +6,12 @@ from typing import TypeAlias
 from initlint.report import Blamed, Finding, ModelRecord, Report
 
 __all__ = [
-    "MORE", "ORDER", "Positions", "blame", "count", "headline", "number", "of_model", "place", "positions", "shown", "state", "suppression", "verdict",
+    "MORE", "ORDER", "Beside", "Positions", "beside", "blame", "count", "headline", "number", "of_model", "place", "positions", "probe", "probe_falls_short", "shown", "state", "suppression", "verdict",
     "worst_first",
 ]  # fmt: skip
 
 Positions: TypeAlias = Mapping[tuple[str, str], int]
+Beside: TypeAlias = dict[tuple[str, str, str], str]
 ORDER = {"error": 0, "warning": 1, "note": 2}
 MORE = "initlint explain"
 EQUAL = 1.5  # shares within this factor of each other are called equal
@@ -129,6 +130,37 @@ def _weights(item: Blamed) -> str:
         fan = f" ({rule}fan_in {item.fan_in:.0f})" if item.fan_in is not None else ""
         words += f", wants {item.target_std:.3g}{fan}"
     return f"{words}; looks like {item.looks_like}" if item.looks_like else words
+
+
+def probe_falls_short(model: ModelRecord) -> bool:
+    """Whether the probe gave less than was asked for."""
+    return model.probe_status != "measured" or bool(model.probe_left_out)
+
+
+def probe(model: ModelRecord) -> str:
+    """What became of the probe, in one line."""
+    if model.probe_status != "measured":
+        return f"{model.probe_status}: {model.probe_message}"
+    left = f"; left out, with what depends on it: {model.probe_left_out}" if model.probe_left_out else ""
+    return f"measured on {model.provider}{left}"
+
+
+def beside(report: Report) -> Beside:
+    """For each tensor and layer that was measured: its signal as predicted and as measured, in one line."""
+    found = {}
+    for over, rows in (("tensor", report.tensors), ("layer", report.layers)):
+        for row in rows:
+            measured, predicted = row.get("measured_std"), row.get("std")
+            if not isinstance(measured, int | float):
+                continue
+            told = f"{predicted:.3g}" if isinstance(predicted, int | float) else "not known"
+            line = f"total std  predicted {told}, measured {measured:.3g}"
+            signal, expected = row.get("measured_signal_std"), row.get("signal_std")
+            if isinstance(signal, int | float):
+                told = f"{expected:.3g}" if isinstance(expected, int | float) else "not known"
+                line += f"; signal std  predicted {told}, measured {signal:.3g}"
+            found[str(row.get("model")), over, str(row.get("name"))] = line
+    return found
 
 
 def headline(model: ModelRecord) -> str:

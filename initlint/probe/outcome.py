@@ -78,7 +78,8 @@ class Outcome:
             "probe_status": self.status,
             "provider": ", ".join(self.details.get("providers", ())) or None,
             "device_missed": self.status == Reason.PROVIDER or bool(self.details.get("strayed")),
-            "device_message": self.message or None,
+            "probe_message": self.message or None,
+            "probe_left_out": ", ".join(self.details.get("left_out", ())) or None,
             "repeatable": self.details.get("repeatable"),
         }
 
