@@ -13,12 +13,13 @@ from typing import Any, Protocol, TypeAlias
 from initlint.errors import Reason, Refusal
 from initlint.text import one_line, safe
 
-__all__ = ["Database", "Value", "ask", "connect", "is_server"]
+__all__ = ["TABLES", "Database", "Value", "ask", "connect", "is_server"]
 
 Value: TypeAlias = "str | int | float | None"
 Parameters: TypeAlias = Mapping[str, Value]
 MAGIC = b"SQLite format 3\0"
 PATIENCE = 60.0  # seconds to wait for another writer
+TABLES = ("run", "model", "layer", "finding", "rule")
 SERVERS = ("postgresql://", "postgresql+", "postgres://")
 
 
@@ -39,6 +40,9 @@ class Database(Protocol):
 
     def has_table(self, name: str) -> bool:
         """Whether a table exists."""
+
+    def is_taken(self) -> bool:
+        """Whether tables of somebody else are in the way."""
 
     def tidy(self) -> None:
         """Give space that deletions freed back to the system."""
@@ -124,6 +128,10 @@ class File:
         """Whether a table exists."""
         return bool(self.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name", {"name": name}))
 
+    def is_taken(self) -> bool:
+        """Whether the file has any table."""
+        return bool(self.rows("SELECT 1 FROM sqlite_master"))
+
     def tidy(self) -> None:
         """Shrink the file."""
         self.rows("PRAGMA incremental_vacuum")
@@ -193,6 +201,10 @@ class Server:
         """Whether a table exists."""
         found = self.rows("SELECT to_regclass(:name) AS found", {"name": name})
         return found[0]["found"] is not None
+
+    def is_taken(self) -> bool:
+        """Whether one of our names is used already: a database may well hold other things."""
+        return any(self.has_table(name) for name in TABLES)
 
     def tidy(self) -> None:
         """PostgreSQL does it by itself."""

@@ -14,13 +14,13 @@ from initlint.discovery import key_of
 from initlint.errors import Reason, Refusal
 from initlint.fleet.recognise import is_model_file
 from initlint.fleet.records import Candidate
+from initlint.fleet.urls import is_url, without_login
 from initlint.text import safe
 
-__all__ = ["find", "is_url", "refuse_nothing"]
+__all__ = ["find", "refuse_nothing"]
 
 SUFFIX = ".onnx"
 LONGEST_NAME = 4096
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*://")
 REPOSITORY = re.compile(r"(?:models|datasets|spaces)--.+")  # a folder of a Hugging Face cache
 SNAPSHOT = re.compile(r".*/models--([^/]+)/snapshots/([^/]+)/(.+)", re.DOTALL)
 
@@ -44,11 +44,6 @@ def refuse_nothing(paths: Iterable[str]) -> None:
     for path in paths:
         if not is_url(path) and not glob.has_magic(path) and not os.path.lexists(path):
             raise Refusal(Reason.NOT_FOUND, f"{safe(path)}: does not exist")
-
-
-def is_url(path: str) -> bool:
-    """Whether a path names an object store."""
-    return URL.match(path) is not None
 
 
 def _expanded(path: str) -> Iterator[str]:
@@ -92,7 +87,7 @@ def _name(path: str, root: Path) -> str:
     `main` points to. Credentials in a URL are no part of a name.
     """
     if is_url(path):
-        return re.sub(r"//[^/@]*@", "//", path)
+        return without_login(path)
     snapshot = SNAPSHOT.fullmatch(os.path.abspath(path))
     if snapshot is None:
         return key_of(path, root)

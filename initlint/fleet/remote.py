@@ -13,13 +13,13 @@ from typing import Any, Self
 
 from initlint.errors import Reason, Refusal
 from initlint.fleet.recognise import begins_like_model
+from initlint.fleet.urls import is_url, without_login
 from initlint.text import one_line, safe
 
 __all__ = ["Spool", "listed"]
 
 SUFFIX = ".onnx"
 HEAD = 64  # bytes that tell a model
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*://")
 MAGIC = re.compile(r"[*?\[]")
 
 
@@ -61,7 +61,7 @@ class Spool:
     @contextmanager
     def local(self, path: str) -> Iterator[str]:
         """The path of a file with what `path`, which may be a URL, holds."""
-        if URL.match(path) is None:
+        if not is_url(path):
             yield path
             return
         with self._lock:
@@ -146,7 +146,7 @@ def _is_model(filesystem: Any, place: str) -> bool:
 
 def _joined(url: str, filesystem: Any, place: str) -> str:
     """The URL of an object found below another: with the same protocol and credentials."""
-    if URL.match(place):
+    if is_url(place):
         return place
     prefix, _, rest = url.partition("://")
     login = rest.partition("/")[0].rpartition("@")[0]
@@ -155,4 +155,4 @@ def _joined(url: str, filesystem: Any, place: str) -> str:
 
 
 def _shown(url: str) -> str:
-    return safe(re.sub(r"//[^/@]*@", "//", url))
+    return safe(without_login(url))

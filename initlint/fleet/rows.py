@@ -5,6 +5,7 @@ from typing import Any
 
 from initlint.fleet.records import Outcome, verdict_of
 from initlint.fleet.schema import LAYER_COLUMNS
+from initlint.fleet.urls import without_login
 from initlint.formats.words import state
 from initlint.report import Report, RuleRecord
 from initlint.text import safe
@@ -33,7 +34,7 @@ def model(run: int, outcome: Outcome, now: str) -> dict[str, Any]:
     counting = [finding for finding in report.findings if finding.counts] if report is not None else []
     record = report.models[0] if report is not None else None
     return {
-        "run": run, "name": outcome.name, "path": safe(outcome.path, 4096), "content": outcome.content,
+        "run": run, "name": outcome.name, "path": safe(without_login(outcome.path), 4096), "content": outcome.content,
         "bytes": outcome.size, "outcome": "refused" if report is None else "linted", "same_as": None,
         "verdict": "refused" if report is None else verdict_of(report),
         "errors": sum(finding.severity == "error" for finding in counting),

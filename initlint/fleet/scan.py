@@ -17,10 +17,10 @@ from typing import TypeAlias
 from initlint.config import Config
 from initlint.discovery import key_of
 from initlint.errors import Reason, Refusal
-from initlint.fleet.discovery import is_url
 from initlint.fleet.pool import Pool
 from initlint.fleet.records import Answer, Candidate, Outcome, Task
 from initlint.fleet.store import Store
+from initlint.fleet.urls import is_url, without_login
 from initlint.report import Report
 from initlint.text import safe
 
@@ -82,14 +82,14 @@ class Scan:
         for candidate in candidates:
             known = self._names.get(candidate.name) or self.store.path_of(self.run, candidate.name)
             if known is not None:
-                if known == safe(candidate.path, 4096):
+                if known == _kept(candidate):
                     continue  # met before: named twice, or recorded before this run was resumed
                 candidate = Candidate(
                     safe(key_of(candidate.path, self.root), 4096), candidate.path
                 )  # two caches, one name
                 if candidate.name in self._names or self.store.path_of(self.run, candidate.name) is not None:
                     continue
-            self._names[candidate.name] = safe(candidate.path, 4096)
+            self._names[candidate.name] = _kept(candidate)
             self._contents.append((candidate, self.pool.submit(self._task(candidate))))
             return True
         return False
@@ -164,3 +164,8 @@ class Scan:
         return tuple(
             index for index, item in enumerate(self.config.waive) if item.model != "*" and fnmatchcase(name, item.model)
         )
+
+
+def _kept(candidate: Candidate) -> str:
+    """Where a candidate lies, as the store has it."""
+    return safe(without_login(candidate.path), 4096)

@@ -2,7 +2,6 @@
 
 import datetime
 import os
-import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -17,13 +16,13 @@ from initlint.fleet import rows
 from initlint.fleet.database import Database, connect
 from initlint.fleet.records import Candidate, Outcome
 from initlint.fleet.schema import MIGRATIONS, VERSION
+from initlint.fleet.urls import without_login
 from initlint.report import Report
 from initlint.text import safe
 
 __all__ = ["Store", "shown"]
 
 LEASE = 120.0  # seconds without a sign of life after which a run on another machine is taken for dead
-TABLES = ("run", "model", "layer", "finding", "rule")
 
 
 class Store:
@@ -99,7 +98,7 @@ class Store:
             + ", ".join(rows.OF_DUPLICATE.get(name, name) for name in rows.MODEL)
             + " FROM model WHERE run = :run AND name = :same_as ON CONFLICT DO NOTHING"
         )
-        names = {"name": candidate.name, "path": safe(candidate.path, 4096), "recorded": _now()}
+        names = {"name": candidate.name, "path": safe(without_login(candidate.path), 4096), "recorded": _now()}
         with self.database.transaction():
             fresh = self.database.write(sql, {"run": run, "same_as": same_as, **names})
             self._beat(run, 0.0)
@@ -196,7 +195,7 @@ class Store:
     def _migrate(self, *, create: bool) -> None:
         """Bring the tables to this version, one version after another; each is all or nothing."""
         if not self.database.has_table("store"):
-            if not create and not any(self.database.has_table(name) for name in TABLES):
+            if not create or self.database.is_taken():
                 raise Refusal(Reason.USAGE, f"{shown(self.place)}: holds no store of initlint")
             with self.database.transaction():
                 self.database.write("CREATE TABLE IF NOT EXISTS store (version BIGINT NOT NULL)")
@@ -222,12 +221,12 @@ def _now() -> str:
 
 
 def _listed(arguments: Iterable[str]) -> str:
-    return msgspec.json.encode([safe(item, 4096) for item in arguments]).decode()
+    return msgspec.json.encode([safe(without_login(item), 4096) for item in arguments]).decode()
 
 
 def shown(place: str) -> str:
     """A store's path, or its URL without the password."""
-    return safe(re.sub(r"//[^/@]*@", "//", place))
+    return safe(without_login(place))
 
 
 def _owner() -> dict[str, Any]:

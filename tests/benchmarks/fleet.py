@@ -12,6 +12,7 @@ import json
 import os
 import random
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -32,13 +33,13 @@ from tests.fleet.harness import (  # noqa: E402 - a script finds its project fir
     contents,
     environment,
     kill_parent,
-    kill_worker,
     recorded,
     start,
     tear_store,
 )  # fmt: skip
 
 WIDTH = 32
+SEASONED = 0.9  # seconds of processor time; starting takes half of it
 
 
 def network(seed: int) -> bytes:
@@ -196,22 +197,25 @@ def kills(options: argparse.Namespace) -> None:
     whole, store = fresh(options.folder), options.folder.parent / f"killed-{os.getpid()}.sqlite"
     arguments = ("scan", options.folder, "-j", "2", "--isolated", "--max-refused", "1")
     subprocess.run([*COMMAND, *arguments, "-s", whole], env=environment(), check=False, capture_output=True)
-    chance, counts, rounds, run = random.Random(options.seed), {}, 0, 1
-    while rounds < options.rounds:
+    chance, run = random.Random(options.seed), 1
+    counts = {"parent": 0, "worker": 0, "store": 0}
+    while (rounds := sum(counts.values())) < options.rounds:
         process = start(*arguments, "-s", store, "--resume", cwd=ROOT)
-        while process.poll() is None and rounds < options.rounds:
+        while process.poll() is None and sum(counts.values()) < options.rounds:
             goal = recorded(store, run) + chance.randrange(1, 4)
             while process.poll() is None and recorded(store, run) < goal:
                 time.sleep(0.01)
             time.sleep(chance.random() * 0.05)
-            disturb = chance.choice([kill_parent, kill_worker, tear_store])
-            if process.poll() is None and (disturb is not kill_worker or children(process.pid)):
-                disturb(process, store)
-                rounds += 1
-                counts[disturb.__name__] = counts.get(disturb.__name__, 0) + 1
-                if disturb is not kill_worker:
-                    break
+            what = chance.choice(list(counts))
+            if what == "worker":
+                counts[what] += _kill_seasoned(process.pid)
+            elif process.poll() is None:
+                counts[what] += 1
+                (kill_parent if what == "parent" else tear_store)(process, store)
+                break
         process.communicate()
+        if rounds % 50 < 3:
+            print(counts, flush=True)
         if ask(store, "SELECT state FROM run WHERE id = ?", run)[0][0] == "finished":
             assert _same(store, run, whole)
             run += 1
@@ -220,13 +224,25 @@ def kills(options: argparse.Namespace) -> None:
     print(rounds, "rounds over", run, "runs, each equal to the undisturbed one:", counts)
 
 
+def _kill_seasoned(process: int) -> bool:
+    """Kill a worker that has done some models: a fresh one may have a model's second try, and there is no third."""
+    for child in children(process):
+        try:
+            fields = Path(f"/proc/{child}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+            if (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") > SEASONED:
+                os.kill(child, signal.SIGKILL)
+                return True
+        except (OSError, IndexError):
+            continue
+    return False
+
+
 def _same(store: Path, run: int, whole: Path) -> bool:
-    strip = dict.fromkeys(("run", "model", "layer", "finding", "rule"), 1)
+    """Whether a run holds what the undisturbed one does, but for its number."""
     mine, other = contents(store, run), contents(whole)
     return all(
-        sorted(row[skip:] for row in mine[table]) == sorted(row[skip:] for row in other[table])
-        for table, skip in strip.items()
-        if table != "run"
+        sorted(row[1:] for row in mine[table]) == sorted(row[1:] for row in other[table])
+        for table in ("model", "layer", "finding", "rule")
     )
 
 

@@ -1,0 +1,88 @@
+"""Models in object stores, through fsspec: over HTTP from a real server, and in a store of objects."""
+
+import contextlib
+import functools
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.harness import ask, fill, initlint, model
+from tests.fleet.test_scan import external_model
+
+pytest.importorskip("fsspec", reason="the extra `remote` is not installed")
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some objects below a prefix: models, one of them under another name, one with data beside it, and what is none."""
+    folder = tmp_path_factory.mktemp("bucket")
+    fill(folder / "models", good=1, bad=1)
+    shutil.copy(folder / "models/bad0000.onnx", folder / "models/renamed.bin")
+    (folder / "models/readme.md").write_text("no model")
+    external_model(folder / "models/external", 0.0)
+    return folder
+
+
+@pytest.fixture
+def server(bucket: Path) -> Iterator[str]:
+    """The objects behind a web server."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=bucket)) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        with contextlib.closing(running.socket):
+            yield f"http://127.0.0.1:{running.server_port}"
+            running.shutdown()
+
+
+def verdicts(store: Path) -> dict[str, tuple[str, str]]:
+    return {
+        name: (outcome, verdict) for name, outcome, verdict in ask(store, "SELECT name, outcome, verdict FROM model")
+    }
+
+
+def test_prefix(bucket: Path, tmp_path: Path) -> None:
+    """Everything below a prefix is listed, recognised, fetched with its data, and gone afterwards."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    url = f"file://{bucket}/models"
+    result = initlint("scan", url, "-s", "s", "-j2", cwd=tmp_path, TMPDIR=str(spool))
+    assert result.returncode == 1, result.stderr
+    found = verdicts(tmp_path / "s")
+    assert found == {
+        f"{url}/bad0000.onnx": ("linted", "error"), f"{url}/good0000.onnx": ("linted", "ok"),
+        f"{url}/external/m.onnx": ("linted", "error"), f"{url}/renamed.bin": ("duplicate", "error"),
+    }  # fmt: skip
+    assert not list(spool.iterdir())
+
+
+def test_http(bucket: Path, server: str, tmp_path: Path) -> None:
+    """Single objects over HTTP give what the files give; one that is not there is refused, and no password is kept."""
+    pytest.importorskip("aiohttp", reason="fsspec reads HTTP through aiohttp, which is not installed")
+    named = server.replace("//", "//user:secret@")
+    paths = (f"{named}/models/bad0000.onnx", f"{server}/models/external/m.onnx", f"{server}/models/none.onnx")
+    result = initlint("scan", *paths[:2], "-s", "s", "-j1", cwd=tmp_path)
+    assert result.returncode == 1, result.stderr
+    local = initlint("scan", bucket / "models/bad0000.onnx", bucket / "models/external/m.onnx", "-s", "t", cwd=tmp_path)
+    assert local.returncode == 1
+    question = "SELECT content, verdict, errors FROM model ORDER BY content"
+    assert ask(tmp_path / "s", question) == ask(tmp_path / "t", question)
+    assert b"secret" not in (tmp_path / "s").read_bytes()
+    missing = initlint("scan", paths[2], "-s", "u", cwd=tmp_path)
+    assert missing.returncode == 2
+
+
+def test_unknown_protocol(tmp_path: Path) -> None:
+    """A protocol that nothing speaks is one line and code 2."""
+    (tmp_path / "m.onnx").write_bytes(model("good"))
+    result = initlint("scan", "nonsense://bucket/models", "-s", "s", cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "nonsense" in result.stderr
