@@ -208,8 +208,6 @@ infs            | REAL | count | Infinities.
 subnormals      | REAL | count | Values below the smallest normal of the stored type.
 kurtosis        | REAL | | Excess kurtosis.
 mask            | INTEGER | 0/1 | Whether it is a mask.
-f16_overflow    | REAL | share | Share of values beyond the largest float16.
-f16_flush       | REAL | share | Share of non-zero values that become zero in float16.
 target_overflow | REAL | share | Share of values beyond the largest of the target format.
 target_flush    | REAL | share | Share of non-zero values that become zero in the target format.
 """
