@@ -96,7 +96,7 @@ def analyse(source: Any, settings: Settings) -> Report:
         with clock.stage("weights"):
             examined = examine_layers(layers, index, format_of(target))
             phase = phase_of(model, examined, index)
-        assumptions = _assumptions(config)
+        assumptions = _assumptions(config, model)
         with clock.stage("signal"):
             propagation = propagate(model, assumptions)
         with clock.stage("gradient"):
@@ -127,13 +127,28 @@ def _target(config: Config) -> str:
     return target
 
 
-def _assumptions(config: Config) -> Assumptions:
+def _assumptions(config: Config, model: Model) -> Assumptions:
     return Assumptions(
+        given=_given(config, model),
         sizes=dict(config.dim),
         seed=config.seed,
         draws=config.samples,
         operators={kind: hint.behaves_as for kind, hint in config.op.items()},
     )
+
+
+def _given(config: Config, model: Model) -> dict[str, Any]:
+    """Draws of the inputs from the user's data."""
+    if config.input is None:
+        return {}
+    from initlint.probe.feeds import load_data  # noqa: PLC0415 - only where data is given
+    from initlint.signal.given import draws_from  # noqa: PLC0415 - as above
+
+    shapes = {
+        info.name: tuple(extent if isinstance(extent, int) else 1 for extent in info.shape or ())
+        for info in model.graph.inputs
+    }
+    return draws_from(load_data(Path(config.input), shapes), config.seed)
 
 
 def _rule_settings(config: Config) -> RuleSettings:

@@ -103,7 +103,13 @@ def describe(
     tokens, length, side = TRIALS[min(trial, len(TRIALS) - 1)]
     recurrent = _fed_states(model, consumers)
     outputs = {(info.dtype, len(info.shape)) for info in model.graph.outputs if info.shape is not None}
-    signals = [info for info in model.graph.inputs if info.dtype in FLOATS and not _STATE.search(info.name)]
+    # Where nothing else is fed, what is named like a state is the network's data.
+    signals = [
+        info
+        for info in model.graph.inputs
+        if (info.dtype in FLOATS and not _STATE.search(info.name))
+        or (info.dtype in INTEGERS and _table_rows(info.name, consumers, model) is not None)
+    ]
     described = []
     for info in model.graph.inputs:
         kind, high = _kind(info, consumers, model, recurrent, alone=not signals, outputs=outputs)

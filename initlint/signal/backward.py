@@ -12,12 +12,12 @@ import numpy as np
 
 from initlint.errors import Refusal
 from initlint.graph import Model
-from initlint.inputs import draw, generator_for
+from initlint.inputs import generator_for
 from initlint.operators.table import Array, Bundle, NotComputed, Run
 from initlint.signal import gradients_attention, gradients_recurrent, gradients_weighted
 from initlint.signal.evaluate import Evaluation, Step
 from initlint.signal.gradients import GRADIENTS
-from initlint.signal.propagate import Assumptions, Propagation
+from initlint.signal.propagate import Assumptions, Propagation, drawn
 
 __all__ = ["Backward", "backpropagate"]
 
@@ -48,7 +48,7 @@ def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) 
     )
     evaluation = Evaluation(model, run, assumptions.operators, statistics=False, keep=True)
     for item in forward.inputs:
-        values = draw(item, run.generator, draws, run.float_type)
+        values = drawn(item, assumptions, run)
         if values is None:
             evaluation.lose(item.name, "not drawn", dtype=item.dtype, depends=True)
         else:

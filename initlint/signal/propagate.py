@@ -20,11 +20,12 @@ from initlint.errors import Refusal
 from initlint.graph import Model
 from initlint.inputs import LARGEST_INPUT, TRIALS, Input, describe, draw, generator_for
 from initlint.operators import load
-from initlint.operators.table import Run
+from initlint.operators.table import Array, Run
 from initlint.signal.evaluate import Evaluation
+from initlint.signal.given import as_given, sizes_from
 from initlint.signal.statistics import Signal
 
-__all__ = ["Assumptions", "Propagation", "propagate"]
+__all__ = ["Assumptions", "Propagation", "drawn", "propagate"]
 
 PILOT_DRAWS = 2
 MOST_DRAWS = 256  # sampling error of a single element's std: 4 %
@@ -47,7 +48,9 @@ class Assumptions:
     sizes: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
     plain: bool = False  # N(0, 1) even where the graph begins with its own normalisation
-    given: Mapping[str, Any] = field(default_factory=dict)  # arrays [s, *shape] fed instead of draws
+    given: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # joint draws [s, *shape] of inputs, in place of made-up ones
     operators: Mapping[str, str] = field(default_factory=dict)  # custom operator -> identity | relu | ignore
     draws: int | None = None
 
@@ -124,6 +127,7 @@ def _main(model: Model, assumptions: Assumptions, pilot: Pilot) -> Evaluation:
     """The evaluation that is measured: draws and float type by what the pilot cost."""
     largest = pilot.evaluation.largest
     draws = assumptions.draws or _draws(pilot.work, largest, _limit(model))
+    draws = min([draws, *(len(values) for values in assumptions.given.values())])
     exact = pilot.work * draws <= EXACT_WORK and largest * draws <= ELEMENTS // 2
     run = Run(
         draws=draws,
@@ -158,9 +162,7 @@ def _pilot(model: Model, assumptions: Assumptions, *, dry: bool) -> Pilot:
     for trial in range(len(TRIALS) if free else 1):
         tried: set[tuple[tuple[int, ...], ...]] = set()
         for assumed, fixed in REDUCTIONS:
-            inputs = describe(
-                model, sizes=assumptions.sizes, trial=trial, reduce=assumed, shrink=fixed, plain=assumptions.plain
-            )
+            inputs = _inputs(model, assumptions, trial, assumed, fixed)
             if (shapes := tuple(item.shape for item in inputs)) in tried:
                 continue
             tried.add(shapes)
@@ -194,25 +196,38 @@ def _pilot(model: Model, assumptions: Assumptions, *, dry: bool) -> Pilot:
     return best[1]
 
 
+def _inputs(model: Model, assumptions: Assumptions, trial: int, assumed: int, fixed: int) -> tuple[Input, ...]:
+    """Every input under these sizes; one whose data was given as the data says."""
+    given = assumptions.given
+    sizes = {**sizes_from(model, given), **assumptions.sizes}
+    inputs = describe(model, sizes=sizes, trial=trial, reduce=assumed, shrink=fixed, plain=assumptions.plain)
+    return tuple(as_given(item, given[item.name]) if item.name in given else item for item in inputs)
+
+
+def drawn(item: Input, assumptions: Assumptions, run: Run) -> Array | None:
+    """Values `[s, *shape]` for an input: of the data given, made up otherwise; None for text."""
+    given = assumptions.given.get(item.name)
+    if given is None:
+        return draw(item, run.generator, run.draws, run.float_type)
+    values = np.asarray(given)[: run.draws]
+    if len(values) > 1 and not (values != values[:1]).any():
+        values = values[:1]
+    return values.astype(run.float_type) if values.dtype.kind == "f" else values
+
+
 def _evaluate(
     model: Model, inputs: tuple[Input, ...], assumptions: Assumptions, run: Run, *, statistics: bool = True
 ) -> Evaluation:
     evaluation = Evaluation(model, run, assumptions.operators, statistics=statistics)
     for item in inputs:
-        if item.name in assumptions.given:
-            values = np.asarray(assumptions.given[item.name])
-            if values.dtype.kind == "f":
-                values = values.astype(run.float_type)
-        else:
-            drawn = draw(item, run.generator, run.draws, run.float_type)
-            if drawn is None:
-                large = prod(item.shape) > LARGEST_INPUT
-                evaluation.too_large |= large
-                reason = f"an input of {prod(item.shape):.3g} elements" if large else f"input of kind {item.kind}"
-                evaluation.lose(item.name, reason, dtype=item.dtype, depends=True)
-                continue
-            values = drawn
-        evaluation.feed(item, values)
+        values = drawn(item, assumptions, run)
+        if values is not None:
+            evaluation.feed(item, values)
+            continue
+        large = prod(item.shape) > LARGEST_INPUT
+        evaluation.too_large |= large
+        reason = f"an input of {prod(item.shape):.3g} elements" if large else f"input of kind {item.kind}"
+        evaluation.lose(item.name, reason, dtype=item.dtype, depends=True)
     with np.errstate(all="ignore"):
         evaluation.walk(model.graph)
     return evaluation

@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 import torch
+from accuracy import summary
 from torch import nn
 from zoo import DEVELOPMENT, VALIDATION, Maker
 
@@ -70,6 +71,32 @@ def errors(name: str, maker: Maker) -> list[float]:
         return []
     pairs = [(found.get(layer.output), true) for layer, true in zip(layers, expected, strict=True)]
     return [abs(float(np.log2(got / true))) for got, true in pairs if got and true > 0]
+
+
+def family_of(name: str) -> str:
+    """Family of a network of the zoo."""
+    if name.startswith("mlp"):
+        return "dense"
+    if name in {"lstm", "gru", "rnn", "bilstm"}:
+        return "recurrent"
+    if name.startswith(("bert", "gpt2", "vit", "mixer", "pointnet")):
+        return "attention"
+    return "convolutional"
+
+
+def tabulate() -> dict[str, dict[str, dict[str, float]]]:
+    """Figures by part and family for the accuracy page."""
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for part, makers in (("validation", VALIDATION), ("development", DEVELOPMENT)):
+        found: dict[str, list[list[float]]] = {}
+        for name, maker in makers.items():
+            if values := errors(name, maker):
+                found.setdefault(family_of(name), []).append(values)
+        table[part] = {
+            family: {"networks": len(networks), **summary([value for item in networks for value in item])}
+            for family, networks in sorted(found.items())
+        }
+    return table
 
 
 def main() -> None:
