@@ -22,7 +22,7 @@ from initlint.signal.propagate import Assumptions, Propagation, drawn
 __all__ = ["Backward", "backpropagate"]
 
 TAPE_ELEMENTS = 1 << 25  # all activations of all draws that are held at once
-MOST_DRAWS = 32
+MOST_DRAWS = 128
 
 
 @dataclass(frozen=True, slots=True)
