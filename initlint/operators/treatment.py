@@ -49,7 +49,7 @@ UNKNOWN = (
     "ImageDecoder", "LinearAttention", "Optional", "OptionalGetElement", "OptionalHasElement", "RegexFullMatch",
     "SequenceMap", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer", "ai.onnx.ml::CastMap",
     "ai.onnx.ml::CategoryMapper", "ai.onnx.ml::DictVectorizer", "ai.onnx.ml::LabelEncoder", "ai.onnx.ml::OneHotEncoder",
-    "ai.onnx.ml::SVMClassifier", "ai.onnx.ml::SVMRegressor", "ai.onnx.ml::TreeEnsemble", "ai.onnx.ml::ZipMap",
+    "ai.onnx.ml::SVMClassifier", "ai.onnx.ml::SVMRegressor", "ai.onnx.ml::ZipMap",
 )  # fmt: skip
 
 
