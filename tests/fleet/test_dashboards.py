@@ -1,0 +1,68 @@
+"""The sample dashboards over a store: every question in them is answered by a store, and asks for columns it has."""
+
+import contextlib
+import json
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.harness import ROOT, fill, initlint
+
+SAMPLES = ROOT / "samples/fleet"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of two runs."""
+    folder = tmp_path_factory.mktemp("fleet")
+    fill(folder / "m", good=1, bad=1)
+    shutil.copy(folder / "m/bad0000.onnx", folder / "m/copy.onnx")
+    for _ in range(2):
+        initlint("scan", "m", "-s", "registry.sqlite", "-j2", cwd=folder)
+    return folder / "registry.sqlite"
+
+
+def grafana() -> list[tuple[str, str]]:
+    board = json.loads((SAMPLES / "grafana.json").read_text())
+    targets = [(panel["title"], target["queryText"]) for panel in board["panels"] for target in panel["targets"]]
+    return [
+        *targets,
+        *((item["label"], item["query"]) for item in board["templating"]["list"] if item["type"] == "query"),
+    ]
+
+
+def datasette() -> list[tuple[str, str]]:
+    blocks = re.findall(
+        r"^        title: (.+)\n        sql: \|-\n((?:          .+\n)+)",
+        (SAMPLES / "datasette.yml").read_text(),
+        re.MULTILINE,
+    )
+    return [(title, sql) for title, sql in blocks]
+
+
+@pytest.mark.parametrize(("title", "sql"), [*grafana(), *datasette()], ids=lambda item: item[:40])
+def test_questions(store: Path, title: str, sql: str) -> None:
+    """Each question runs on SQLite; those about things the store holds find them."""
+    values = {"name": "m/bad0000.onnx", "new": 2, "old": 1}
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        rows = list(connection.execute(sql.replace("${model}", "m/bad0000.onnx"), values))
+    if "Refused" in title or "did not in another" in title:
+        assert all(row == (0,) for row in rows)
+    else:
+        assert rows
+
+
+def test_datasette_names_what_is_there(store: Path) -> None:
+    """Facets and sort columns exist in their tables."""
+    text = (SAMPLES / "datasette.yml").read_text()
+    tables = re.findall(r"^      (\w+): \{(.+)\}$", text, re.MULTILINE)
+    assert {name for name, _ in tables} == {"run", "model", "finding", "layer", "latest"}
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        for name, settings in tables:
+            columns = {row[1] for row in connection.execute(f"PRAGMA table_info({name})")}
+            asked = re.findall(r"(?:sort|sort_desc|label_column): (\w+)", settings)
+            asked += [item for part in re.findall(r"facets: \[(.+?)\]", settings) for item in part.split(", ")]
+            assert set(asked) <= columns
