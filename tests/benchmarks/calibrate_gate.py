@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import onnxruntime
 from forward_truth import forward
 from scipy.stats import beta
 
@@ -120,6 +121,10 @@ class Bench:
         place.write_text(json.dumps(kept))
         return kept
 
+    def facts(self, path: Path) -> Facts:
+        """The fact tables of a model that was analysed."""
+        return Facts.deserialize(zlib.decompress(base64.b64decode(str(self.analysed(path)["facts"]))))
+
     def truth(self, path: Path) -> dict[str, str] | None:
         """What a forward pass of a fresh model shows; None where it does not run."""
         place = self.cache / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}.truth.json"
@@ -138,7 +143,7 @@ class Bench:
         half = half_of(path)
         if kept["refusal"]:
             return Case(path, label, half, 2, None, (), str(kept["refusal"]), record)
-        facts = Facts.deserialize(zlib.decompress(base64.b64decode(str(kept["facts"]))))
+        facts = self.facts(path)
         blame = {(place): msgspec.convert(layers, tuple[Blamed, ...]) for _, place, layers in kept["blamed"]}  # type: ignore[attr-defined]
         judgement = judge(self.rules, facts, Settings(), path.name, lambda place, _grows: blame.get(place, ()))
         judged = gathered(judgement.findings, self.rules)
@@ -182,6 +187,65 @@ def only_weak(case: Case) -> bool:
     return set(case.record["shown"]) <= WEAK  # type: ignore[call-overload]
 
 
+# What a threshold was chosen among: rule, parameter, values.
+SWEEP = (
+    ("IL101", "factor", (2.0, 4.0, 8.0, 16.0)),
+    ("IL102", "factor", (2.0, 4.0, 8.0, 16.0)),
+    ("IL103", "factor", (4.0, 8.0, 16.0, 64.0)),
+    ("IL201", "max_gain", (2.0**4, 2.0**8, 2.0**12, 2.0**16, 2.0**20)),
+    ("IL202", "min_gain", (2.0**-4, 2.0**-8, 2.0**-12, 1e-6, 1e-12)),
+    ("IL202", "min_share", (2.0**-6, 2.0**-10, 2.0**-14, 1e-6)),
+    ("IL203", "factor", (1.1, 1.2, 1.4)),
+    ("IL204", "most", (20.0, 70.0, 250.0)),
+    ("IL205", "least", (1e-2, 1e-3, 1e-4)),
+    ("IL206", "most", (0.3, 0.5, 0.7)),
+    ("IL207", "most", (0.3, 0.5, 0.7, 0.8, 0.9)),
+    ("IL208", "most", (0.8, 0.95, 0.99)),
+    ("IL304", "few", (0.001, 0.01, 0.05)),
+    ("IL304", "many", (0.05, 0.1, 0.2, 0.5)),
+    ("IL401", "share", (0.25, 0.5, 1.0)),
+)
+
+
+def sweep(bench: Bench, cases: Sequence[Case]) -> None:
+    """On how many models of the development half a rule fires, at any severity, by the value of one threshold."""
+    rules = {rule.code: rule for rule in bench.rules}
+    hits: dict[tuple[str, str, float], Counter[str]] = defaultdict(Counter)
+    totals: Counter[str] = Counter()
+    kinds = {"trained": "trained", "fresh, sound": "fresh, sound", "broken": "broken"}
+    for case in cases:
+        if case.half != "development" or case.refusal is not None or case.label not in kinds:
+            continue
+        label = case.label if case.label != "broken" else f"broken, {case.phase}"
+        totals[label] += 1
+        facts = bench.facts(case.path)
+        for code, parameter, values in SWEEP:
+            for value in values:
+                judged = judge([rules[code]], facts, Settings(overrides={code: {parameter: value}}), "m")
+                hits[code, parameter, value][label] += judged.rules[0].failed > 0
+        facts.connection.close()
+    labels = sorted(totals)
+    table(
+        "Models of the development half on which a rule fires, whatever its severity, by one threshold",
+        ("rule", "threshold", "value", *labels),
+        [
+            (code, parameter, f"{value:.4g}", *(f"{counts[label]}/{totals[label]}" for label in labels))
+            for (code, parameter, value), counts in hits.items()
+        ],
+    )
+
+
+def runs(path: Path) -> bool:
+    """Whether onnxruntime loads the model."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception:
+        return False
+    return True
+
+
 def verdicts(cases: Sequence[Case]) -> None:
     """The targets, by half."""
 
@@ -194,7 +258,11 @@ def verdicts(cases: Sequence[Case]) -> None:
     rows = []
     for title, label, hit in (
         ("trained models that exit 1", "trained", lambda case: case.exit == 1),
-        ("trained models that end in exit 2", "trained", lambda case: case.exit == 2),
+        (
+            "trained models that end in exit 2",
+            "trained",
+            lambda case: case.exit == 2 if case.exit != 2 or runs(case.path) else None,
+        ),
         ("sound fresh networks that exit 0", "fresh, sound", lambda case: case.exit == 0),
         ("unsound fresh networks that exit 1", "fresh, unsound", lambda case: case.exit == 1),
         (
@@ -270,6 +338,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".gate-cache"))
     parser.add_argument("--again", action="store_true", help="analyse anew")
     parser.add_argument("--list", choices=("development", "validation"), help="name the wrong ones of this half")
+    parser.add_argument("--sweep", action="store_true", help="what other thresholds would do")
     parser.add_argument("--limit", type=int, default=30_000_000, help="largest file, bytes")
     parser.add_argument("--known", action="store_true", help="only models that the cache holds")
     options = parser.parse_args()
@@ -308,6 +377,8 @@ def main() -> None:
     verdicts(cases)
     for half in ("development", "validation"):
         by_rule(cases, half)
+    if options.sweep:
+        sweep(bench, cases)
     if options.list:
         listing(cases, options.list)
 
