@@ -16,13 +16,33 @@ def main() -> None:
     frames = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     _restrict(megabytes, parent)
+    requests = sys.stdin.buffer
+    if len(sys.argv) > 3 and not _confined(requests, frames):
+        os._exit(0)
     from initlint import serving  # noqa: PLC0415 - the limits hold before anything is imported
 
     serving.prepare()
-    requests = sys.stdin.buffer
     while request := _read(requests):
         serving.serve(request, lambda kind, content: _write(frames, kind, content))
     os._exit(0)  # nothing to save: interpreter shutdown would only cost time
+
+
+def _confined(requests: IO[bytes], frames: IO[bytes]) -> bool:
+    """Enter the cage that the parent describes first, and say which of it holds. False where it is required and is not had."""
+    from initlint import sandbox  # noqa: PLC0415 - not every worker is confined
+
+    cage = sandbox.Cage.from_bytes(_read(requests))
+    held = sandbox.confine(cage)
+    _write(frames, b"I", ", ".join(held).encode())
+    if not cage.required or set(sandbox.FULL) <= set(held):
+        return True
+    missing = ", ".join(name for name in sandbox.FULL if name not in held)
+    refusal = (
+        f'{{"reason": "isolation", "message": "this system does not give {missing}; --require-isolation asks for it"}}'
+    )
+    while _read(requests):
+        _write(frames, b"E", refusal.encode())
+    return False
 
 
 def _read(stream: IO[bytes]) -> bytes:

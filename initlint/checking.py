@@ -14,6 +14,7 @@ from initlint.discovery import key_of
 from initlint.errors import Reason, Refusal
 from initlint.isolation import Limits, Progress, Reply, Worker
 from initlint.report import Report, Skipped, merge
+from initlint.sandbox import MOST_ROOTS, Cage, folders_of
 from initlint.sanitised import sanitised
 from initlint.serving import Request
 from initlint.text import safe
@@ -26,6 +27,7 @@ __all__ = ["Event", "analyse_here", "analyse_in_worker", "check", "check_paths",
 
 Watch = Callable[[Progress], None]
 MODELS_PER_WORKER = 64  # then a fresh one: whatever libraries leak stays bounded
+MOST_LOOKED_UP = 2048  # models whose folders are looked up; workers for more may read all that the user may
 SMALL = 1 << 20  # bytes below which BLAS threads cost more at their start than they save
 
 
@@ -59,7 +61,11 @@ def check(
         reply = analyse_in_worker(os.fspath(model), loaded)
         from initlint.facts import Facts  # noqa: PLC0415 - the command line decodes no facts
 
-        return _isolated(Report.from_json(reply.report)).with_facts(Facts.deserialize(reply.facts))
+        return _isolated(reply).with_facts(Facts.deserialize(reply.facts))
+    if loaded.config.require_isolation:
+        raise Refusal(
+            Reason.ISOLATION, "a model analysed in this process is not isolated; require_isolation asks for it"
+        )
     return analyse_here(model, loaded)
 
 
@@ -170,20 +176,33 @@ def _event(index: int, path: str, loaded: Loaded, worker: Worker, watch: Watch |
         key = loaded.config.name or key_of(path, loaded.root)
         skipped = Skipped(safe(key), safe(path, 1000), str(refusal.reason), safe(refusal.message, 1000))
         return Event(index, Report(skipped=(skipped,)))
-    return Event(index, _isolated(Report.from_json(reply.report)), reply.facts)
+    return Event(index, _isolated(reply), reply.facts)
 
 
-def _isolated(report: Report) -> Report:
-    """Say in the report that a worker process made it."""
+def _isolated(reply: Reply) -> Report:
+    """The report, which says that a worker process made it and what held of its cage."""
+    report = Report.from_json(reply.report)
     models = tuple(msgspec.structs.replace(model, isolation="process") for model in report.models)
-    return msgspec.structs.replace(report, models=models, run=msgspec.structs.replace(report.run, isolation="process"))
+    return msgspec.structs.replace(
+        report, models=models, run=msgspec.structs.replace(report.run, isolation=reply.isolation)
+    )
+
+
+def _cage(paths: Sequence[str], config: Config) -> Cage:
+    """Of files a worker may read the folders of its models (also behind links) and what the settings name."""
+    if len(paths) > MOST_LOOKED_UP or config.device != "cpu":
+        return Cage(None, config.probe, config.require_isolation)
+    named = [*config.rule_dirs, *(path for path in (config.baseline, config.input) if path is not None)]
+    readable = folders_of(paths) + tuple(named)
+    return Cage(readable if len(readable) <= MOST_ROOTS else None, config.probe, config.require_isolation)
 
 
 def _worker_for(paths: Sequence[str], config: Config) -> Worker:
     """A worker with as many BLAS threads as its share of the cores; one for small models."""
     cores = os.cpu_count() or 1
     large = any(_size(path) > SMALL for path in paths[:1000])
-    return Worker(config.memory, threads=max(1, cores // min(config.jobs, len(paths))) if large else 1)
+    threads = max(1, cores // min(config.jobs, len(paths))) if large else 1
+    return Worker(config.memory, threads=threads, cage=_cage(paths, config))
 
 
 def _size(path: str) -> int:

@@ -65,6 +65,7 @@ class Config(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=
     name: str | None = None  # model key in place of the path
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None  # seconds a model; None: by its size
     memory: Annotated[int, msgspec.Meta(ge=128)] = 4096  # MB of resident memory a worker
+    require_isolation: bool = False  # refuse where the kernel does not confine the worker
     jobs: Positive = 1
     format: Format = "text"
     output: tuple[str, ...] = ()  # FORMAT:PATH

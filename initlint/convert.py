@@ -11,9 +11,9 @@ from initlint.elements import NAMES, name_of
 from initlint.errors import Reason, Refusal
 from initlint.functions import MOST_INLINED, Functions
 from initlint.graph import Attribute, Graph, Node, StoredTensor, ValueInfo
-from initlint.schema import as_text
 from initlint.source import BytesSource
 from initlint.tensors import TensorReader
+from initlint.utf8 import as_text
 
 __all__ = ["Converter"]
 

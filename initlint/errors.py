@@ -29,6 +29,7 @@ class Reason(StrEnum):
     DEADLINE = "deadline"
     MEMORY = "memory"
     CRASH = "crash"
+    ISOLATION = "isolation"
     INTERRUPTED = "interrupted"
     OUTPUT = "output"
     PROVIDER = "provider"

@@ -122,6 +122,7 @@ def _value(value: object, table: str, column: str) -> Value:
 
 
 def _register(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA temp_store = MEMORY")  # a confined worker has no place for files
     connection.create_function("log2", 1, _log2, deterministic=True)
     connection.create_function("ratio", 2, _ratio, deterministic=True)
 

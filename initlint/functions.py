@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from initlint.errors import Reason, Refusal
-from initlint.schema import as_text
+from initlint.utf8 import as_text
 
 __all__ = ["Functions", "check_functions"]
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from typing import Self
 import msgspec
 
 from initlint.errors import Reason, Refusal
+from initlint.sandbox import Cage
 from initlint.text import safe
 
 __all__ = ["Limits", "Progress", "Reply", "Worker", "allowed_seconds"]
@@ -54,6 +56,7 @@ class Reply:
 
     report: bytes
     facts: bytes
+    isolation: str = "process"
 
 
 def allowed_seconds(size: int, nodes: int) -> float:
@@ -71,13 +74,15 @@ class Worker:
         threads: int | None = None,
         program: Sequence[str] = WORKER_PROGRAM,
         what: str = "the analysis",
+        cage: Cage | None = None,
     ) -> None:
         self.megabytes = megabytes
         self.what = what
         self._stderr = b""
         self._too_large = False
+        self.held = ""  # what the worker says holds of its cage
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-P", *program, str(megabytes), str(os.getpid())],
+            [sys.executable, "-P", *program, str(megabytes), str(os.getpid()), *(["confined"] if cage else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -85,6 +90,10 @@ class Worker:
             env=_environment(threads),
             bufsize=0,
         )
+        if cage is not None:
+            assert self._process.stdin is not None
+            with suppress(BrokenPipeError):  # what became of it is asked with the first model
+                self._process.stdin.write(_frame(b"C", cage.to_bytes()))
 
     def __enter__(self) -> Self:
         return self
@@ -116,8 +125,10 @@ class Worker:
                         watch(progress)
                 elif kind == b"F":
                     facts = content
+                elif kind == b"I":
+                    self.held = content.decode()
                 elif kind == b"R":
-                    return Reply(content, facts)
+                    return Reply(content, facts, ", ".join(filter(None, ("process", self.held))))
                 else:
                     said = msgspec.json.decode(content, type=dict[str, str])
                     raise Refusal(Reason(said["reason"]), safe(said["message"], 1000))

@@ -14,9 +14,9 @@ from initlint.convert import Converter
 from initlint.errors import Reason, Refusal
 from initlint.functions import check_functions
 from initlint.graph import Model
-from initlint.schema import as_text
 from initlint.source import BytesSource, FileSource, describe_kind, open_file
 from initlint.tensors import ExternalFiles, TensorReader
+from initlint.utf8 import as_text
 from initlint.wire import Skeleton, skeleton_of
 
 __all__ = ["external_locations", "open_model"]

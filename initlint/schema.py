@@ -6,9 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from initlint.errors import Reason, Refusal
-
-__all__ = ["as_text", "model_class"]
+__all__ = ["model_class"]
 
 MODULE = "onnx.onnx_ml_pb2"
 
@@ -16,13 +14,6 @@ MODULE = "onnx.onnx_ml_pb2"
 def model_class() -> Any:
     """The class ModelProto, the same that `import onnx` gives, whichever comes first."""
     return _module().ModelProto
-
-
-def as_text(value: str | bytes, what: str) -> str:
-    """A text of the file. protobuf hands over what is not UTF-8 as bytes, no name that any library could use: Refusal."""
-    if isinstance(value, bytes):
-        raise Refusal(Reason.MALFORMED, f"{what} is not UTF-8")
-    return value
 
 
 def _module() -> ModuleType:

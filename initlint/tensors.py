@@ -13,8 +13,8 @@ import numpy as np
 from initlint.elements import BITS, FLOATS, name_of, nbytes_of, numpy_type, pack6
 from initlint.errors import Reason, Refusal
 from initlint.graph import Source, StoredTensor
-from initlint.schema import as_text
 from initlint.source import BytesSource, FileSource, open_file
+from initlint.utf8 import as_text
 from initlint.wire import FLOAT_DATA, RAW_DATA, Payload
 
 __all__ = ["ExternalFiles", "TensorReader", "check_location"]

@@ -67,6 +67,11 @@ def analysis_options(command: F) -> F:
         setting("Analysis", "--target", metavar="DTYPE", help="Format to be run in: float16, bfloat16, ..."),
         setting("Analysis", "--timeout", type=float, metavar="S", help="Seconds a model may take (default: by size)."),
         setting("Analysis", "--memory", type=int, metavar="MB", help="Memory a worker may hold (default 4096)."),
+        setting(
+            "Analysis",
+            "--require-isolation/--no-require-isolation",
+            help="Refuse unless the kernel confines the worker (Linux: Landlock, seccomp).",
+        ),
     )
 
 

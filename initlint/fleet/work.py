@@ -11,6 +11,7 @@ from initlint.errors import Reason, Refusal
 from initlint.fleet.records import Answer, Stamp, Task
 from initlint.fleet.remote import Spool
 from initlint.isolation import Limits, Reply, Worker
+from initlint.sandbox import Cage
 from initlint.serving import Request
 
 __all__ = ["Bench", "stamp_of"]
@@ -82,7 +83,8 @@ class Bench:
     def _ready(self) -> Worker:
         if self._worker is None or not self._worker.alive or self._served >= TASKS_PER_WORKER:
             self.close()
-            self._worker, self._served = Worker(self.memory, threads=1), 0  # models are the parallelism, not BLAS
+            # Models are the parallelism, not BLAS; where they lie is not known beforehand.
+            self._worker, self._served = Worker(self.memory, threads=1, cage=Cage(probe=True)), 0
         self._served += 1
         return self._worker
 
