@@ -7,7 +7,7 @@ type and the operators it reaches.
 import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
 from math import prod
@@ -126,7 +126,19 @@ def describe(
         described.append(
             Input(info.name, info.dtype or "", shape, kind, high, scale, offset, normalised, tuple(assumed))
         )
-    return tuple(described)
+    shapes = {item.name: item.shape for item in described}
+    return tuple(_within_sequence(item, consumers, shapes) for item in described)
+
+
+def _within_sequence(item: Input, consumers: Mapping[str, list[Node]], shapes: Mapping[str, tuple[int, ...]]) -> Input:
+    """A length no longer than the sequence of the recurrent operator that it goes to; 1 where that is computed."""
+    if item.kind is not Kind.LENGTH:
+        return item
+    for node in consumers.get(item.name, ()):
+        if node.op in _RECURRENT and len(node.inputs) > 4 and node.inputs[4] == item.name:
+            shape = shapes.get(node.inputs[0], (1, 1))
+            return replace(item, high=min(item.high, shape[1 if node.attributes.get("layout") else 0]))
+    return item
 
 
 def generator_for(model: Model, seed: int) -> np.random.Generator:

@@ -1,5 +1,6 @@
 """What is fed: synthetic inputs by their kind, or the user's own arrays and ONNX test data."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from initlint.errors import Reason, Refusal
 from initlint.inputs import Input, draw
 
-__all__ = ["fed", "load_data", "pairs"]
+__all__ = ["fed", "fitted", "load_data", "pairs"]
 
 Feeds = dict[str, npt.NDArray[Any]]
 LARGEST_FILE = 1 << 31  # bytes of a data file that is read
@@ -31,6 +32,27 @@ def fed(inputs: Sequence[Input], generator: np.random.Generator) -> Feeds:
             raise Refusal(Reason.UNSUPPORTED, f"input {item.name!r} is of a kind that cannot be made up; use --input")
         feeds[item.name] = np.asarray(values[0], dtype=_numpy_type(item.dtype))
     return feeds
+
+
+def fitted(samples: Sequence[Feeds], inputs: Mapping[str, Input]) -> list[Feeds]:
+    """The samples in the inputs' element types; of several shapes those of the most common one, which can be compared.
+
+    Raises Refusal (usage) where a sample is of another kind (text for numbers) or does not fit a declared extent.
+    """
+    typed = [{name: _typed(name, values, inputs[name].dtype) for name, values in sample.items()} for sample in samples]
+    shapes = [tuple((name, values.shape) for name, values in sorted(sample.items())) for sample in typed]
+    common = Counter(shapes).most_common(1)[0][0]
+    return [sample for sample, shape in zip(typed, shapes, strict=True) if shape == common]
+
+
+def _typed(name: str, values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    wanted = np.dtype(_numpy_type(dtype)) if dtype != "string" else np.dtype(object)
+    numbers = "fiub"
+    if (values.dtype.kind in numbers) != (wanted.kind in numbers or dtype == "bfloat16"):
+        raise Refusal(Reason.USAGE, f"--input: {name} holds {values.dtype}, the model wants {dtype}")
+    if wanted.kind in "iu" and values.dtype.kind == "f" and not np.array_equal(values, np.round(values)):
+        raise Refusal(Reason.USAGE, f"--input: {name} holds fractions, the model wants {dtype}")
+    return values.astype(wanted, copy=False)
 
 
 def _numpy_type(dtype: str) -> npt.DTypeLike:

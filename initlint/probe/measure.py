@@ -10,7 +10,7 @@ import numpy as np
 
 from initlint.graph import Model
 from initlint.inputs import FLOATS, Input, generator_for
-from initlint.probe.feeds import Feeds, fed, load_data, pairs
+from initlint.probe.feeds import Feeds, fed, fitted, load_data, pairs
 from initlint.probe.folding import Measured, fold
 from initlint.probe.runnable import Part, runnable_part, with_unknown
 from initlint.probe.sensitivity import gradients, movements
@@ -134,11 +134,15 @@ def _feeds(
         most = np.clip(TAPPED / max(len(prediction.signals), 1), *PAIRS)
         affordable = int(np.clip(WORK / max(2 * prediction.work, 1.0), 1, most))
         return list(pairs(inputs, generator, options.samples or affordable)), words
-    samples = load_data(Path(options.data), {item.name: item.shape for item in inputs})
+    loaded = load_data(Path(options.data), {item.name: item.shape for item in inputs})
+    samples = fitted(loaded, {item.name: item for item in inputs})
     rest = [item for item in inputs if any(item.name not in sample for sample in samples)]
     whole = [{**fed(rest, generator), **sample} for sample in samples]
+    amount = (
+        str(len(samples)) if len(samples) == len(loaded) else f"{len(samples)} of {len(loaded)}, those of one shape"
+    )
     for name in samples[0]:
-        words[name] = f"{options.data} {samples[0][name].dtype}{list(samples[0][name].shape)} x {len(samples)}"
+        words[name] = f"{options.data} {samples[0][name].dtype}{list(samples[0][name].shape)} x {amount}"
     # An odd one out is paired with the first; a single sample has no signal to show.
     return [(one, whole[(2 * index + 1) % len(whole)]) for index, one in enumerate(whole[::2])], words
 
