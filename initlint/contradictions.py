@@ -69,7 +69,7 @@ def _against_declared(node: Node, stored: Stored, declared: Mapping[str, tuple[i
         taken, given = given, taken
     if node.op == "Gemm" and node.attributes.get("transA"):
         taken = -1
-    for name, features in ((node.inputs[0], taken), (node.outputs[0], given)):
+    for name, features in ((node.inputs[0], taken), (next(iter(node.outputs), ""), given)):
         shape = declared.get(name, ())
         said = shape[axis] if len(shape) >= 2 else None
         if features >= 0 and isinstance(said, int) and said != features:

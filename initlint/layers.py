@@ -277,7 +277,7 @@ def _scale(node: Node) -> float:
 
 def _output(node: Node, index: Index) -> str:
     """The layer's output: behind the integer product's scale and behind a bias that is a node of its own."""
-    name = node.outputs[0] or next((item for item in node.outputs if item), "")
+    name = next((item for item in node.outputs if item), "")
     for _ in range(6):
         following = index.only_consumer(name)
         if following is None:

@@ -20,6 +20,7 @@ from initlint.wire import FLOAT_DATA, RAW_DATA, Payload
 __all__ = ["ExternalFiles", "TensorReader", "check_location"]
 
 MOST_AXES = 64
+MOST_ELEMENTS = 1 << 48  # also of a shape with a 0 in it, which no array library takes beyond 63 bits
 MOST_DENSE = 1 << 24  # elements a sparse tensor may have when written out
 LONGEST_LOCATION = 4096
 KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
@@ -159,6 +160,8 @@ class TensorReader:
             raise _bad(name, f"has {len(shape)} axes, more than {MOST_AXES}")
         if any(extent < 0 for extent in shape):
             raise _bad(name, f"has a negative extent in {list(shape)}")
+        if prod(extent for extent in shape if extent) > MOST_ELEMENTS:
+            raise _bad(name, f"claims the shape {list(shape)}")
         return shape, dtype
 
     @staticmethod

@@ -6,7 +6,7 @@ is the one that this activation calls for (He et al. 2015, eq. 10), and a bias t
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import hypot, log2
+from math import hypot, inf, log2
 
 from initlint.graph import Node
 from initlint.signal.statistics import Signal
@@ -96,9 +96,11 @@ def _part(signal: Signal) -> float:
 
 def _log_ratio(after: float, before: float) -> float:
     """log2 of the ratio, a lost or unbounded signal counted as 1,000 bits."""
-    if before <= 0:
+    if not 0 < before < inf:
         return 0.0
-    return log2(after / before) if after > 0 else -1000.0
+    if after == inf:
+        return 1000.0
+    return log2(after) - log2(before) if after > 0 else -1000.0
 
 
 def carriers(ends: Iterable[str], producer: Mapping[str, Node], signals: Mapping[str, Signal]) -> frozenset[str]:

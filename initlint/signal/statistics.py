@@ -66,15 +66,15 @@ def measure(values: Array, op: str = "", axis: int = -1, channel_axis: int | Non
     moments = _moments(flat)
     if moments is None:
         return _with_non_finite(flat)
-    mean, between, energies, low, high, zeros = moments
+    mean, between, energies, low, high, zeros, scale = moments
     within = float(energies.sum()) / flat.size
     signal = within * draws / (draws - 1) if draws > 1 else 0.0
     return Signal(
         elements=elements,
         draws=draws,
         mean=mean,
-        std=sqrt(between + within),
-        signal_std=sqrt(signal),
+        std=sqrt(between + within) * scale,
+        signal_std=sqrt(signal) * scale,
         absmax=max(abs(low), abs(high)),
         zero_fraction=zeros / flat.size,
         nan_fraction=0.0,
@@ -100,8 +100,10 @@ def _error_bits(energies: npt.NDArray[np.float64]) -> float | None:
     return hypot(SPREAD * float(energies.std(ddof=1)) / mean / sqrt(draws) / (2 * log(2)), FLOOR)
 
 
-def _moments(flat: Array) -> tuple[float, float, npt.NDArray[np.float64], float, float, int] | None:
-    """(mean, variance of element means, energy of each draw about them, minimum, maximum, zeros); None: not all finite.
+def _moments(flat: Array) -> tuple[float, float, npt.NDArray[np.float64], float, float, int, float] | None:
+    """(mean, variance of element means, energy of each draw about them, minimum, maximum, zeros, scale).
+
+    Variance and energies are in units of the scale squared, which float64 may not hold; None where not all is finite.
 
     Deviations are taken per element before anything is squared, so that a signal of 1e-6 of the mean survives float32.
     """
@@ -113,7 +115,7 @@ def _moments(flat: Array) -> tuple[float, float, npt.NDArray[np.float64], float,
     if low <= 0 <= high:
         zeros = flat.size - int(np.count_nonzero(flat))
     if low == high:
-        return low, 0.0, np.zeros(draws), low, high, zeros
+        return low, 0.0, np.zeros(draws), low, high, zeros, 1.0
     # Squares of float32 deviations overflow from 1e19 on and vanish below 1e-22.
     largest = max(abs(low), abs(high))
     wide = flat.dtype != np.float64 and not 1e-15 < largest < 1e15
@@ -138,7 +140,7 @@ def _moments(flat: Array) -> tuple[float, float, npt.NDArray[np.float64], float,
     mean = float(means.mean())
     centred = means - mean
     between = float(np.dot(centred, centred)) / elements
-    return mean * scale, between * scale * scale, energies * scale * scale, low, high, zeros
+    return mean * scale, between, energies, low, high, zeros, scale
 
 
 def _with_non_finite(flat: Array) -> Signal:

@@ -367,3 +367,11 @@ def declared_output(_: Path) -> onnx.ModelProto:
     model = mlp()
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", FLOAT, ["batch", 5]))
     return model
+
+
+@case("g56", "analyse")
+def nothing_given(_: Path) -> onnx.ModelProto:
+    """A product whose result nobody takes."""
+    model = mlp()
+    model.graph.node.append(node("MatMul", ["x", "w1"], []))
+    return model

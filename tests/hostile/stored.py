@@ -270,3 +270,24 @@ def odd_float_bits(proto: TensorProto) -> None:
     proto.ClearField("raw_data")
     proto.data_type = TensorProto.FLOAT8E4M3FN
     proto.int32_data.extend([256] * 64)
+
+
+@weight("t42", "refuse")
+def no_elements_of_many(proto: TensorProto) -> None:
+    """No elements, along an axis beyond what an array can have."""
+    dims(proto, 0, 2**62)
+    proto.raw_data = b""
+
+
+@case("t43", "analyse")
+def beyond_squares(_: Path) -> onnx.ModelProto:
+    """float64 values whose squares overflow float64."""
+    values = np.array([[0.5, -1.1e245], [1.0, -1e300]])
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)],
+        [numpy_helper.from_array(values, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
