@@ -262,6 +262,8 @@ def _antialiased(run: Run, at: Array, factor: np.float32, sampling: Sampling) ->
 
 def _applied(run: Run, x: Array, axis: int, taps: Taps) -> Array:
     """Resample one axis of an array."""
+    if run.trace is not None:
+        run.trace.append((axis, x.shape[axis], taps.places, taps.weights))
     if taps.weights is None:
         return np.take(x, taps.places[:, 0], axis)
     outputs, count = taps.places.shape

@@ -136,6 +136,7 @@ class Run:
     max_work: float = float("inf")  # multiply-adds after which the run is given up
     generator: np.random.Generator = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
     work: float = 0.0
+    trace: list[Any] | None = None  # where linear steps are noted as (axis, size, places, weights), for their transpose
     dry: bool = False  # large products are counted and stood in for by noise: shapes and costs come out, values do not
 
     def stand_in(self, *shape: int) -> "Array | None":

@@ -14,9 +14,9 @@ from initlint.errors import Refusal
 from initlint.graph import Model
 from initlint.inputs import generator_for
 from initlint.operators.table import Array, Bundle, NotComputed, Run
-from initlint.signal import gradients_attention, gradients_recurrent, gradients_weighted
+from initlint.signal import gradients_attention, gradients_composed, gradients_recurrent, gradients_weighted
 from initlint.signal.evaluate import Evaluation, Step
-from initlint.signal.gradients import GRADIENTS
+from initlint.signal.gradients import CODES, GRADIENTS, NO_GRADIENT
 from initlint.signal.propagate import Assumptions, Propagation, drawn
 
 __all__ = ["Backward", "backpropagate"]
@@ -101,9 +101,9 @@ def _back(
     wanted = [
         index
         for index, item in enumerate(inputs)
-        if item is not None and not item.constant and item.values.dtype.kind == "f"
+        if item is not None and not item.constant and (item.values.dtype.kind == "f" or step.node.op in CODES)
     ]
-    if not wanted:
+    if not wanted or step.node.op in NO_GRADIENT:
         return
     shaped = [
         value if value is not None else np.zeros_like(item.values) if item is not None else None
@@ -145,4 +145,9 @@ def _rms(value: Array) -> float:
     return float(np.sqrt(np.dot(flat, flat) / max(flat.size, 1)))
 
 
-RULES = (gradients_attention, gradients_recurrent, gradients_weighted)  # imported to register their rules
+RULES = (
+    gradients_attention,
+    gradients_composed,
+    gradients_recurrent,
+    gradients_weighted,
+)  # imported to register their rules

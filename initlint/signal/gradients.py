@@ -15,7 +15,7 @@ import numpy as np
 from initlint.graph import Node
 from initlint.operators.table import Array, Draws, NotComputed, Run, Values, evaluate
 
-__all__ = ["GRADIENTS", "Gradient", "gradient", "sum_to"]
+__all__ = ["CODES", "GRADIENTS", "NO_GRADIENT", "Gradient", "gradient", "sum_to"]
 
 Gradient: TypeAlias = Callable[..., tuple[Array | None, ...]]
 
@@ -35,9 +35,21 @@ MOVING = (
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout", "Slice", "Gather", "GatherElements",
     "GatherND", "Split", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "Trilu",
 )  # fmt: skip
+# Steps: their gradient is zero wherever it exists.
 NO_GRADIENT = frozenset(
-    {"Sign", "Floor", "Ceil", "Round", "ArgMax", "ArgMin", "Shape", "Size", "Equal", "Less", "Greater"}
-)
+    {
+        "Sign", "Floor", "Ceil", "Round", "ArgMax", "ArgMin", "Shape", "Size", "Equal", "Less", "LessOrEqual", "Greater",
+        "GreaterOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf", "NonZero", "OneHot", "NonMaxSuppression",
+    }
+)  # fmt: skip
+# Operators that quantised codes go through, and the gradient of a code with them.
+CODES = frozenset(
+    {
+        "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul", "QLinearSigmoid",
+        "QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool", "MaxPool", "Reshape", "Flatten", "Transpose",
+        "Squeeze", "Unsqueeze", "Concat",
+    }
+)  # fmt: skip
 
 
 def gradient(*kinds: str) -> Callable[[Gradient], Gradient]:

@@ -84,7 +84,12 @@ def _normalised(values: Array, gradients: Array, axes: tuple[int, ...], epsilon:
     return np.asarray(projected * inverse)
 
 
-@gradient("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+@gradient(
+    "LayerNormalization",
+    "RMSNormalization",
+    "SimplifiedLayerNormalization",
+    "com.microsoft::SimplifiedLayerNormalization",
+)
 def _layer_norm(
     node: Node, _run: Run, inputs: Sequence[Draws], _outputs: Sequence[Array], gradients: Sequence[Array]
 ) -> tuple[Array | None, ...]:
@@ -147,12 +152,10 @@ def _batched(left: Array, right: Array) -> Array:
     return np.asarray(np.matmul(left, right))
 
 
-@gradient("Gemm", "com.microsoft::FusedGemm")
+@gradient("Gemm")
 def _gemm(
     node: Node, _run: Run, inputs: Sequence[Draws | None], _outputs: Sequence[Array], gradients: Sequence[Array]
 ) -> tuple[Array | None, ...]:
-    if node.attributes.get("activation"):
-        raise NotComputed("fused activation")
     alpha = float(node.attributes.get("alpha", 1.0))  # type: ignore[arg-type]
     left, right = inputs[0], inputs[1]
     if left is None or right is None:

@@ -117,7 +117,7 @@ found also holds that of the measurement, so the last columns put it in units of
 distribution has 68 % below one and 95 % below two.
 
 """
-    head = ["stated, bits", "tensors", "median stated", "median found", "68 % found below", "|z| < 1", "|z| < 2"]
+    head = ["stated, bits", "tensors", "median stated", "median found", "68 % found below", "within one", "within two"]
     return text + _grid(head, rows)
 
 
@@ -165,8 +165,12 @@ def _short(label: str, found: Mapping[str, float], target: tuple[float, float, f
 
 def _models(table: Mapping[str, Any]) -> str:
     sources = ", ".join(f"{name} {count}" for name, count in table["sources"].items())
+    partial = "\n".join(
+        f"* {item['model']} ({item['part']}): {item['known']} of {item['total']}, {item['first']}"
+        for item in table["partial"]
+    )
     failures = "\n".join(f"* {item['model']} ({item['part']}): {item['reason']}" for item in table["failures"])
-    text = f"## Models\n\nBy source: {sources}.\n\nNot compared, mostly because onnxruntime cannot run them on these inputs:\n\n"
+    text = f"## Models\n\nBy source: {sources}.\n\nFloat tensors known in part:\n\n{partial or '* none'}\n\nNot compared, mostly because onnxruntime cannot run them on these inputs:\n\n"
     return text + (failures or "* none") + "\n"
 
 

@@ -23,6 +23,9 @@ from accuracy import FIGURES, calibration, compare, summary
 from accuracy_models import Subject, architectures, family_of, packages, zoo
 from accuracy_page import page
 
+from initlint.model import open_model
+from initlint.signal.propagate import Assumptions, propagate
+
 ROOT = Path(__file__).resolve().parents[2]
 BINS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 10.0)
 
@@ -151,6 +154,12 @@ def tabulate(results: list[Result]) -> dict[str, object]:
     }
 
 
+def first_unknown(path: Path) -> str:
+    """Why the first tensor that is not known is not."""
+    with open_model(path) as model:
+        return next(iter(propagate(model, Assumptions(plain=True)).unknown.values()), "")
+
+
 def main() -> None:
     """Measure everything and write both files."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -161,7 +170,7 @@ def main() -> None:
     kept = options.folder / "results"
     kept.mkdir(parents=True, exist_ok=True)
     key = source_key()
-    results, failures, sources = [], [], Counter[str]()
+    results, failures, partial, sources = [], [], [], Counter[str]()
     for subject in subjects(options.folder, options.corpus):
         found = measured(subject, kept, key)
         if isinstance(found, str):
@@ -169,11 +178,14 @@ def main() -> None:
             print(f"{subject.path.name}: {found}", file=sys.stderr)
         else:
             results.append(found)
+            if found.known < found.total:
+                row = {"model": subject.path.name, "part": subject.part, "known": found.known, "total": found.total}
+                partial.append({**row, "first": first_unknown(subject.path)})
             sources[f"{subject.part}: {subject.source}"] += 1
     target = ROOT / "docs" / "accuracy.json"
     before = json.loads(target.read_text()) if target.exists() else {}
     table = tabulate(results)
-    table["failures"] = failures
+    table["failures"], table["partial"] = failures, partial
     table["sources"] = dict(sorted(sources.items()))
     table["versions"] = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__}
     if options.skip_gradients:
