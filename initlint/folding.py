@@ -1,5 +1,7 @@
 """Weights that the graph computes from stored ones (weight_norm, standardisation, dequantisation), within bounds."""
 
+from math import prod
+
 import numpy as np
 
 from initlint.errors import Refusal
@@ -9,7 +11,7 @@ from initlint.operators import load
 from initlint.operators.table import Array, Draws, NotComputed, Run, Stored, Values, evaluate
 from initlint.source import BytesSource
 
-__all__ = ["ancestors", "fold", "in_memory"]
+__all__ = ["ancestors", "filled", "fold", "in_memory"]
 
 MOST_NODES = 400  # on the way to one weight
 GROWTH = 8  # a computed weight may be this much larger than the stored tensors it comes from
@@ -66,6 +68,41 @@ def in_memory(name: str, values: Array, dtype: str | None = None) -> StoredTenso
     array = np.ascontiguousarray(values)
     payload = array.reshape(-1).view(np.uint8)
     return StoredTensor(name, dtype or array.dtype.name, array.shape, BytesSource(payload), 0, payload.size)
+
+
+class _Fill:
+    """One value over and over: the bytes of a tensor that was never written out."""
+
+    location = "<memory>"
+
+    def __init__(self, value: Array) -> None:
+        self.pattern = np.ascontiguousarray(value).reshape(-1)[:1].view(np.uint8)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer with the pattern, from its place at the offset on."""
+        width = self.pattern.size
+        start = offset % width
+        repeats = -(-(start + len(buffer)) // width)
+        buffer[:] = np.tile(self.pattern, repeats)[start : start + len(buffer)].data
+
+
+def filled(node: Node, index: Index, most: int) -> StoredTensor | None:
+    """What a ConstantOfShape of a stored shape gives, as a tensor that takes no memory; None beyond `most` elements."""
+    shape_tensor = index.stored.get(node.inputs[0])
+    if node.op != "ConstantOfShape" or shape_tensor is None or shape_tensor.dtype != "int64" or shape_tensor.count > 8:
+        return None
+    shape = tuple(int(extent) for extent in shape_tensor.read().reshape(-1))
+    count = prod(shape)
+    if any(extent < 0 for extent in shape) or not 0 < count <= most:
+        return None
+    value = node.attributes.get("value")
+    if value is not None and not isinstance(value, StoredTensor):
+        return None
+    array = np.zeros(1, np.float32) if value is None else value.read()
+    if array.size != 1:
+        return None
+    dtype = "float32" if value is None else value.dtype
+    return StoredTensor(node.outputs[0], dtype, shape, _Fill(array), 0, count * array.itemsize)
 
 
 def dequantised(values: Array, scale: Array, zero: Array | None, axis: int | None) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from initlint.bases import is_fixed_basis
 from initlint.elements import FLOATS
-from initlint.folding import ancestors, dequantised, fold, in_memory, unpack_blocks
+from initlint.folding import ancestors, dequantised, filled, fold, in_memory, unpack_blocks
 from initlint.graph import Model, Node, StoredTensor
 from initlint.index import Index
 from initlint.nonlinearity import FUSED, Nonlinearity, after, before, quantised_relu
@@ -182,6 +182,9 @@ def _origin(name: str, index: Index) -> tuple[StoredTensor | None, bool]:
         node = index.producer.get(current)
         if node is None:
             return None, False
+        if node.op == "ConstantOfShape":
+            made = filled(node, index, MOST_FOLDED)
+            return made, made is not None
         if node.op not in {"Identity", "Cast"}:
             break
         current = node.inputs[0]

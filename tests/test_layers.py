@@ -18,7 +18,7 @@ from torch import nn
 from initlint.bases import is_fixed_basis
 from initlint.errors import Refusal
 from initlint.index import index_of
-from initlint.layers import Layer, find_layers
+from initlint.layers import Layer, find_layers, unread_slots
 from initlint.model import open_model
 from tests.graphs import model_of
 
@@ -242,6 +242,20 @@ def test_block_quantised_weights(bits: int, *, zeros: bool) -> None:
     assert layer.tensor is not None
     assert np.allclose(np.asarray(layer.tensor.read(), np.float32).T, truth, atol=2e-2 * np.abs(truth).max())
     assert (layer.fan_in, layer.fan_out) == (terms, outputs)
+
+
+@pytest.mark.parametrize(("elements", "read"), [(4, True), (1 << 40, False)])
+def test_a_weight_of_one_value_takes_no_memory(elements: int, *, read: bool) -> None:
+    """A ConstantOfShape stands for its tensor, of any size that can be judged; beyond that the slot is unread, not skipped."""
+    text = "g (float[1,4] x) => (float y) { w = ConstantOfShape <value = float[1] {0.25}> (s) y = MatMul(x, w) }"
+    found = layers_of(model_of(text, {"s": np.array([4, elements])}))
+    if not read:
+        assert unread_slots(found) or not found
+        return
+    (layer,) = found
+    assert layer.tensor is not None
+    assert layer.tensor.read().tolist() == [[0.25] * 4] * 4
+    assert layer.tensor.read_bytes(2, 9).tolist() == np.full(4, 0.25, np.float32).view(np.uint8)[2:9].tolist()
 
 
 def test_a_product_of_two_constants_is_no_layer() -> None:
