@@ -247,16 +247,18 @@ def unknown_operator(*, whole: bool) -> onnx.ModelProto:
     return sketch.model(("batch", WIDTH))
 
 
-def unseen(*tail: tuple[str, Any]) -> onnx.ModelProto:
+def unseen(*tail: tuple[str, Any], before: float = 0.0) -> onnx.ModelProto:
     """A sound network and, behind an operator that only onnxruntime knows (SampleOp: it copies), what the probe alone sees.
 
-    `tail`: operators with their constant operand, None for operators of one input.
+    `tail`: operators with their constant operand, None for operators of one input; `before` is added in front of it.
     """
     sketch = Sketch(91, ("batch", WIDTH))
     for layer in range(1, 21):
         sketch.gemm(f"fc{layer}", sketch.normal(WIDTH, WIDTH, std=(2 / 1.09 / WIDTH) ** 0.5))
         if layer < 20:
             sketch.op("LeakyRelu", name=f"act{layer}", alpha=0.3)
+    if before:
+        sketch.op("Add", sketch.last, sketch.keep("before.value", np.asarray(before)), name="before")
     sketch.op("SampleOp", name="unseen", domain="com.microsoft")
     for kind, operand in tail:
         constant = [] if operand is None else [sketch.keep(f"tail{sketch.count}.value", np.asarray(operand))]
@@ -288,12 +290,6 @@ def noisy(*, draws: bool) -> onnx.ModelProto:
     sketch.op("Relu", name="act1")
     sketch.gemm("fc2", sketch.normal(WIDTH, WIDTH, std=(2 / WIDTH) ** 0.5))
     return sketch.model(("batch", WIDTH))
-
-
-def recordings(scale: float) -> Array:
-    """Data of one's own for `mlp`: eight samples."""
-    random = np.random.Generator(np.random.Philox(94))
-    return (random.standard_normal((8, 1, WIDTH)) * scale).astype(np.float32)
 
 
 def half(scale: float) -> onnx.ModelProto:
@@ -338,7 +334,8 @@ Pair: TypeAlias = tuple[Callable[[], onnx.ModelProto], Callable[[], onnx.ModelPr
 SAMPLES: dict[str, Pair] = {
     "IL001": (lambda: unknown_operator(whole=True), mlp),
     "IL002": (lambda: unknown_operator(whole=False), mlp),
-    "IL003": (lambda: mlp(19), lambda: mlp(19)),
+    # The same model twice: the settings say what its custom operator does, wrongly or rightly.
+    "IL003": (lambda: unseen(before=-2.5), lambda: unseen(before=-2.5)),
     "IL101": (lambda: mlp(2, change=only(3, lambda w: w * 2.6)), lambda: mlp(2)),
     "IL102": (lambda: mlp(3, change=only(3, lambda w: w / 2.6)), lambda: mlp(3)),
     "IL103": (lambda: mlp(4, depth=8, change=only(4, lambda w: w * 6.0)), lambda: mlp(4, depth=8)),
@@ -390,9 +387,6 @@ SAMPLES: dict[str, Pair] = {
     "IL508": (lambda: unseen_gradient(1e-3), lambda: unseen_gradient(1.0)),
 }
 
-# Data that goes with a sample, for `--input`.
-DATA = {"IL003": (lambda: recordings(30.0), lambda: recordings(1.0))}
-
 
 def build(folder: Path) -> list[Path]:
     """Write every sample; the files written."""
@@ -402,11 +396,6 @@ def build(folder: Path) -> list[Path]:
             path = folder / kind / f"{code}.onnx"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(maker().SerializeToString(deterministic=True))
-            written.append(path)
-    for code, makers in DATA.items():
-        for kind, arrays in zip(("bad", "good"), makers, strict=True):
-            path = folder / kind / f"{code}.npy"
-            np.save(path, arrays())
             written.append(path)
     return written
 
