@@ -3,7 +3,7 @@
 import datetime
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite, log2
@@ -40,6 +40,7 @@ __all__ = ["Settings", "analyse"]
 
 DEFAULT_TARGET = "float16"
 TRAIL = 20
+MOST_NAMES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ class Study:
         absorbed = absorbed_tensors(self.model, self.index)
         masked = masks(self.model, self.index)
         layers = self._layer_rows(deep, absorbed)
-        tensors = tensor_rows(
+        tensors: Iterable[dict[str, Any]] = tensor_rows(
             self.index,
             self.propagation,
             absorbed=absorbed,
@@ -199,15 +200,16 @@ class Study:
         }
         weights = weight_rows(self.model, self.index, statistics, masked, target)
         if self.probe is not None:
+            tensors = list(tensors)
             self.probe.add_to(tensors, layers)
         rows = {
             "model": [self._model_row(key, layers, config) | shared],
-            "layer": [row | shared for row in layers],
-            "tensor": [row | shared for row in tensors],
+            "layer": (row | shared for row in layers),
+            "tensor": (row | shared for row in tensors),
             "weight": [row | shared for row in weights],
-            "edge": [row | shared for row in edge_rows(self.model, self.propagation.signals, deep)],
+            "edge": (row | shared for row in edge_rows(self.model, self.propagation.signals, deep)),
         }
-        return build({name: [_finite(row) for row in items] for name, items in rows.items()})
+        return build({name: map(_finite, items) for name, items in rows.items()})
 
     def _shared(self, config: Config, target: str) -> dict[str, Any]:
         limits = format_of(target)
@@ -342,9 +344,10 @@ class Study:
         return tuple(found[:TRAIL])
 
 
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+def _finite(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row without NaN and infinities: what is no number is not known."""
-    return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items()}
+    lost = [key for key, value in row.items() if isinstance(value, float) and not isfinite(value)]
+    return {**row, **dict.fromkeys(lost)} if lost else row
 
 
 def _waived(
@@ -398,9 +401,9 @@ def _report(
         assumed=study.propagation.notes,
     )
     named = {finding.place for finding in findings if finding.over == "tensor"}
-    tensors = facts.query("SELECT * FROM tensor ORDER BY position")
-    if not settings.config.all_tensors:
-        tensors = [item for item in tensors if item["name"] in named]
+    tensors = (
+        facts.query("SELECT * FROM tensor ORDER BY position") if settings.config.all_tensors else _named(facts, named)
+    )
     layers = facts.query("SELECT * FROM layer ORDER BY position")
     return Report(
         models=(record,),
@@ -410,6 +413,16 @@ def _report(
         tensors=tuple({"model": key, **item} for item in tensors),
         run=RunRecord(version=__version__, seconds=clock.seconds, probe=_probe_record(study)),
     ).with_facts(facts)
+
+
+def _named(facts: Facts, names: Collection[str]) -> list[dict[str, Any]]:
+    """The tensors of these names along the graph; SQLite takes a bounded number of parameters at a time."""
+    found: list[dict[str, Any]] = []
+    ordered = sorted(names)
+    for start in range(0, len(ordered), MOST_NAMES):
+        some = ordered[start : start + MOST_NAMES]
+        found += facts.query(f"SELECT * FROM tensor WHERE name IN ({', '.join('?' * len(some))})", some)  # noqa: S608 - marks
+    return sorted(found, key=lambda row: int(row["position"]))
 
 
 def _probe_record(study: Study) -> dict[str, Any]:

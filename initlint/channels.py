@@ -24,7 +24,7 @@ def matrix_of(tensor: StoredTensor, layout: ChannelLayout, most: int = 1 << 22) 
         order = [axis % len(shape) for axis in layout.output_axes]
         others = [axis for axis in range(len(shape)) if axis not in order]
         outputs = prod(shape[axis] for axis in order)
-        return np.ascontiguousarray(values.transpose(*order, *others)).reshape(outputs, -1)
+        return values.transpose(*order, *others).reshape(outputs, -1)  # a view of it, for a matrix
     before, outputs, after = axes.before, axes.outputs, axes.after
     row = outputs * after if before > 1 else after
     rows = before if before > 1 else outputs

@@ -71,12 +71,20 @@ def check(
 
 def analyse_here(source: Any, loaded: Loaded, watch: Watch | None = None, started: float | None = None) -> Report:
     """Analyse in this process; `started` says when its deadline began to run, where that was before now."""
-    from initlint.analysis import Settings, analyse  # noqa: PLC0415 - imports numpy and onnx
-
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     key = loaded.config.name or (key_of(path, loaded.root) if path is not None else "<memory>")
-    report = analyse(source, Settings(config=loaded.config, key=key, watch=watch, started=started))
-    return sanitised(report).with_facts(report.facts)
+
+    def analysed() -> Report:
+        from initlint.analysis import Settings, analyse  # noqa: PLC0415 - imports numpy and onnx
+
+        report = analyse(source, Settings(config=loaded.config, key=key, watch=watch, started=started))
+        return sanitised(report).with_facts(report.facts)
+
+    if path is None or loaded.config.cache is None:
+        return analysed()
+    from initlint.cache import Cache  # noqa: PLC0415 - only where one is kept
+
+    return Cache(path, key, loaded.config, watch).report(analysed)
 
 
 def analyse_in_worker(path: str, loaded: Loaded, worker: Worker | None = None, watch: Watch | None = None) -> Reply:

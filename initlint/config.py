@@ -72,6 +72,7 @@ class Config(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=
     color: Literal["auto", "always", "never"] = "auto"
     progress: bool | None = None  # None: where stderr is a terminal
     all_tensors: bool = False
+    cache: str | None = None  # folder of reports by content; None: none is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def resolve(
 
 
 ADDING = {"extend-select": "select", "extend-ignore": "ignore"}
-PATHS = ("baseline", "input")
+PATHS = ("baseline", "input", "cache")
 PATH_LISTS = ("rule-dirs",)
 
 

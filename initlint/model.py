@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from initlint.contradictions import check_nodes
 from initlint.convert import Converter
 from initlint.errors import Reason, Refusal
 from initlint.functions import check_functions
 from initlint.graph import Model
+from initlint.schema import model_class
 from initlint.source import BytesSource, FileSource, describe_kind, open_file
 from initlint.tensors import ExternalFiles, TensorReader
 from initlint.utf8 import as_text
@@ -23,6 +26,7 @@ __all__ = ["external_locations", "open_model"]
 
 # A StringStringEntryProto with the key "location": two fields, and the length of the second in one byte or two.
 LOCATION = re.compile(rb"\x0a\x08location\x12([\x00-\x7f]|[\x80-\xff][\x00-\x1f])", re.DOTALL)
+ModelProto = model_class()
 NEWEST_IR = 20  # a higher number is no version of ONNX but noise
 
 
@@ -91,11 +95,7 @@ def _from_proto(source: Any) -> Iterator[Model]:
 
 def _parse(skeleton: Skeleton) -> Any:
     """The skeleton as a ModelProto."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 - imported with the first model
-
-    from initlint.schema import model_class  # noqa: PLC0415
-
-    proto = model_class()()
+    proto = ModelProto()
     try:
         proto.ParseFromString(skeleton.message)
     except (DecodeError, UnicodeDecodeError, ValueError) as error:

@@ -138,6 +138,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     seconds: dict[str, float] = {}
     probe: dict[str, Any] = {}
     isolation: str = ""
+    cached: bool = False  # nothing was analysed: the report of an earlier run on the same content
 
 
 class Report(msgspec.Struct, frozen=True, dict=True):
@@ -250,7 +251,7 @@ def _merged_run(runs: Sequence[RunRecord]) -> RunRecord:
         for stage, spent in run.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
     first = next(iter(runs), RunRecord())
-    return RunRecord(first.version, seconds, {}, first.isolation)
+    return RunRecord(first.version, seconds, {}, first.isolation, bool(runs) and all(run.cached for run in runs))
 
 
 def _all(groups: Iterable[Sequence[Any]]) -> tuple[Any, ...]:

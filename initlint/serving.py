@@ -32,10 +32,8 @@ def prepare() -> None:
         from initlint import checking  # noqa: F401, PLC0415 - as said
         from initlint.analysis import analyse  # noqa: F401, PLC0415
         from initlint.operators import load  # noqa: PLC0415
-        from initlint.schema import model_class  # noqa: PLC0415
 
         load()
-        model_class()
 
 
 def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:

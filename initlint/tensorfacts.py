@@ -1,6 +1,6 @@
 """Facts of tensors, stored weights and edges, and the growth of the signal along its way."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite, log2
 from typing import Any
 
@@ -64,9 +64,8 @@ def tensor_rows(
     masks: frozenset[str],
     depths: Mapping[str, int],
     gradients: Mapping[str, float],
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """One row for each floating tensor between inputs and outputs, in the order of computation."""
-    rows: list[dict[str, Any]] = []
     names = [name for name in propagation.dtypes if name in propagation.signals]
     ends = [name for name in index.outputs if name in propagation.signals]
     if not ends:  # knowledge ends before the outputs: then what nothing known reads
@@ -74,41 +73,37 @@ def tensor_rows(
         ends = [name for name in names if name not in read]
     carrying = carriers(sorted(ends), index.producer, propagation.signals)
     broken = {name for name, item in propagation.signals.items() if item.nan_fraction or item.inf_fraction}
-    for name in [*names, *propagation.unknown]:
+    for position, name in enumerate([*names, *propagation.unknown]):
         node = index.producer.get(name)
         dtype = propagation.dtypes.get(name, "float32")
         limits = format_of(dtype)
         known = name in propagation.signals
         op = node.op if node is not None else ""
         shape = propagation.shapes.get(name)
-        rows.append(
-            {
-                "position": len(rows),
-                "name": name,
-                "node": node.name if node is not None else None,
-                "op": node.kind if node is not None else "input",
-                "dtype": dtype,
-                "shape": "x".join(map(str, shape)) if shape is not None else None,
-                "elements": propagation.signals[name].elements if known else None,
-                "depth": depths.get(name, 0),
-                "known": known,
-                "reason": propagation.unknown.get(name),
-                "absorbed": name in absorbed,
-                "mask": name in masks,
-                "output": name in index.outputs,
-                "inner_softmax": op == "Softmax" and not _is_final(name, index),
-                "bounded": op in BOUNDED,
-                "aside": op in ASIDE or (op == "Cast" and _is_raw_code(node, index)),
-                "carrier": name in carrying if known else None,
-                "largest": limits.largest if limits is not None else None,
-                "smallest_normal": limits.smallest_normal if limits is not None else None,
-                "epsilon": limits.epsilon if limits is not None else None,
-                "first_not_finite": name in broken
-                and (node is None or not any(item in broken for item in node.inputs)),
-                **signal_part(name, propagation, dtype, gradients),
-            }
-        )
-    return rows
+        yield {
+            "position": position,
+            "name": name,
+            "node": node.name if node is not None else None,
+            "op": node.kind if node is not None else "input",
+            "dtype": dtype,
+            "shape": "x".join(map(str, shape)) if shape is not None else None,
+            "elements": propagation.signals[name].elements if known else None,
+            "depth": depths.get(name, 0),
+            "known": known,
+            "reason": propagation.unknown.get(name),
+            "absorbed": name in absorbed,
+            "mask": name in masks,
+            "output": name in index.outputs,
+            "inner_softmax": op == "Softmax" and not _is_final(name, index),
+            "bounded": op in BOUNDED,
+            "aside": op in ASIDE or (op == "Cast" and _is_raw_code(node, index)),
+            "carrier": name in carrying if known else None,
+            "largest": limits.largest if limits is not None else None,
+            "smallest_normal": limits.smallest_normal if limits is not None else None,
+            "epsilon": limits.epsilon if limits is not None else None,
+            "first_not_finite": name in broken and (node is None or not any(item in broken for item in node.inputs)),
+            **signal_part(name, propagation, dtype, gradients),
+        }
 
 
 def _is_raw_code(node: Node | None, index: Index) -> bool:

@@ -49,6 +49,9 @@ __all__ = ["command"]
     "Output", "--verbose", "-v", is_flag=True, default=False, help="Folded findings, assumptions, timings."
 )
 @options.setting("Running", "--jobs", "-j", type=int, metavar="N", help="Models analysed at a time (default 1).")
+@options.setting(
+    "Running", "--cache", metavar="DIR", help="Keep reports here by content: an unchanged model costs one hash."
+)
 @click.pass_context
 def command(
     context: click.Context,
