@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from initlint.bases import is_fixed_basis
+from initlint.effective import MOST_FOLDED, effective_weight
 from initlint.elements import FLOATS
-from initlint.folding import ancestors, dequantised, filled, fold, in_memory, unpack_blocks
+from initlint.folding import ancestors, filled
 from initlint.graph import Model, Node, StoredTensor
 from initlint.index import Index
 from initlint.nonlinearity import FUSED, Nonlinearity, after, before, quantised_relu
@@ -17,7 +16,6 @@ from initlint.weights import ChannelLayout
 
 __all__ = ["Layer", "find_layers", "unread_slots"]
 
-MOST_FOLDED = 1 << 27  # elements of a computed weight
 FORWARD = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose"})
 
 
@@ -126,7 +124,7 @@ def _layer(node: Node, slot: Slot, name: str, position: int, index: Index) -> La
         return None
     if prod(stored.shape) == 0:
         return None
-    tensor, quantised = _effective(node, slot, name, stored, index, plain=plain)
+    tensor, quantised = effective_weight(node, slot, name, stored, index, plain=plain)
     shape = tensor.shape if tensor is not None else stored.shape
     fans = slot.fans(node, shape) if tensor is not None else None
     if slot.name == "table" and fans is not None and node.attributes.get("axis", 0) not in (0, -len(shape)):
@@ -191,85 +189,6 @@ def _origin(name: str, index: Index) -> tuple[StoredTensor | None, bool]:
     _, stored = ancestors(name, index)
     data = [tensor for tensor in stored if tensor.dtype not in {"int64", "string", "bool"}]
     return max(data or stored, key=lambda tensor: tensor.count, default=None), False
-
-
-def _effective(
-    node: Node, slot: Slot, name: str, stored: StoredTensor, index: Index, *, plain: bool
-) -> tuple[StoredTensor | None, bool]:
-    """The weight the operator uses, in real units; the flag says whether it is stored as integers."""
-    if node.op == "MatMulNBits":
-        return _blocks(node, index), True
-    if plain and stored.dtype in FLOATS:
-        return stored, False
-    if stored.count > MOST_FOLDED:
-        return (stored, True) if plain else (None, True)
-    values = fold(name, index)
-    if values is None:
-        return None, stored.dtype not in FLOATS
-    if values.dtype.kind == "f":
-        return in_memory(stored.name, values.astype(np.float32, copy=False)), stored.dtype not in FLOATS
-    scale = _constant_input(node, slot.scale, index)
-    if scale is None:
-        scale = _scale_behind(node, index)
-    zero = _constant_input(node, slot.zero, index)
-    if scale is None:
-        scale = np.ones((), np.float32)
-    fans = slot.fans(node, values.shape)
-    axis = fans.output_axes[-1] if fans is not None and fans.output_axes else None
-    try:
-        real = dequantised(values, scale, zero, axis)
-    except ValueError:
-        return None, True
-    return in_memory(stored.name, real), True
-
-
-def _constant_input(
-    node: Node, position: int | None, index: Index
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None":
-    if position is None or len(node.inputs) <= position or node.inputs[position] not in index.constants:
-        return None
-    return fold(node.inputs[position], index) if node.inputs[position] else None
-
-
-def _scale_behind(node: Node, index: Index) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None":
-    """The weight's scale in a dynamically quantised graph: the constant factor of the Mul behind the integer product."""
-    name = node.outputs[0]
-    for _ in range(4):
-        following = index.only_consumer(name)
-        if following is None:
-            return None
-        if following.op == "Mul":
-            other = next((item for item in following.inputs if item != name), "")
-            if other in index.constants:
-                return fold(other, index)
-            factor = index.producer.get(other)
-            if factor is not None and factor.op == "Mul":
-                constant = next((item for item in factor.inputs if item in index.constants), None)
-                return fold(constant, index) if constant is not None else None
-            return None
-        if following.op not in {"Cast", "Identity", "Reshape"}:
-            return None
-        name = following.outputs[0]
-    return None
-
-
-def _blocks(node: Node, index: Index) -> StoredTensor | None:
-    """MatMulNBits' weight written out."""
-    sizes = [node.attributes.get(key) for key in ("K", "N", "bits", "block_size")]
-    if not all(isinstance(item, int) for item in sizes) or any(name not in index.stored for name in node.inputs[1:3]):
-        return None
-    columns, rows, bits, block = (int(item) for item in sizes)  # type: ignore[arg-type]
-    if rows * columns > MOST_FOLDED or bits not in (2, 4, 8):
-        return None
-    zeros = index.stored[node.inputs[3]].read() if len(node.inputs) > 3 and node.inputs[3] in index.stored else None
-    try:
-        real = unpack_blocks(
-            index.stored[node.inputs[1]].read(), index.stored[node.inputs[2]].read(), zeros,
-            bits=bits, columns=columns, rows=rows, block=block,
-        )  # fmt: skip
-    except ValueError:
-        return None
-    return in_memory(node.inputs[1], real.astype(np.float32))
 
 
 def _scale(node: Node) -> float:
