@@ -2,38 +2,37 @@
 
 An entry's name is the hash of everything its report depends on: the model and each data file it names, this version's own
 code and rules, the settings that reach the analysis, the files these name, and the day where a waiver has a last one.
-Nothing is looked up by path or by time. What changes while it is analysed is not kept.
+Nothing is looked up by path or by time. What changes while it is analysed is not kept. A worker hashes, as it opens models;
+the parent reads and writes entries, since a worker may write nothing.
 """
 
 import datetime
 import hashlib
 import os
-import sqlite3
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
-import numpy as np
 
 from initlint.config import Config
 from initlint.errors import Reason, Refusal
-from initlint.facts import Facts
-from initlint.fleet.content import content_of, locations_in
 from initlint.isolation import Progress
-from initlint.report import Report
 from initlint.rulefile import built_in
 
-__all__ = ["Cache", "Entry"]
+__all__ = ["Entry", "Identity", "Status", "identity_of", "kept", "status_of"]
 
 MAGIC = b"initlint cache 1\n"
 # Settings that change what is done with a report, not the report.
 OUTSIDE = frozenset({"fail_on", "allow_partial", "memory", "jobs", "format", "output", "color", "progress", "cache"})
 FILES = ("baseline", "input")
+
+# Device, inode, size and times of the model and of each data file it names; None where there is none.
+Status: TypeAlias = tuple[tuple[int, int, int, int, int] | None, ...]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -43,81 +42,95 @@ class Entry(msgspec.Struct, frozen=True):
     facts: bytes
 
 
-class Cache:
-    """A folder of entries for one model under one configuration."""
+class Identity(msgspec.Struct, frozen=True):
+    """A model's content, and what the file system said of it before it was hashed."""
 
-    def __init__(self, path: str, key: str, config: Config, watch: Callable[[Progress], None] | None = None) -> None:
-        """Hash the model and all that its report depends on. Raises Refusal where the folder or the model is not to be had."""
-        self.folder = folder = Path(config.cache or ".")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refusal(Reason.CONFIG, f"--cache {folder}: {error.strerror}") from error
-        self._model = path
-        self._before = self._signature()
-        if watch is not None:
-            watch(Progress("cache", 0, sum(status[2] for status in self._before if status is not None)))
-        content, _ = content_of(path)
-        self.name = _named(content, path, key, config)
+    content: str
+    status: Status
 
-    @property
-    def place(self) -> Path:
-        """The entry's file."""
-        return self.folder / self.name[:2] / self.name
 
-    def report(self, analyse: Callable[[], Report]) -> Report:
-        """The report kept for this content, or that of an analysis, which is then kept."""
-        began = time.perf_counter()
-        entry = self.read()
-        if entry is not None:
-            with suppress(msgspec.MsgspecError, sqlite3.Error):
-                found = msgspec.json.decode(entry.report, type=Report)
-                facts = Facts.deserialize(entry.facts)
-                run = msgspec.structs.replace(found.run, seconds={"cache": time.perf_counter() - began}, cached=True)
-                return msgspec.structs.replace(found, run=run).with_facts(facts)
-        fresh = analyse()
-        self.write(Entry(msgspec.json.encode(fresh), fresh.facts.serialize()))
-        return fresh
+def identity_of(path: str, watch: Callable[[Progress], None] | None = None) -> Identity:
+    """Hash a model and its data files; `watch` hears how much there is to hash. Raises Refusal where it cannot be read."""
+    from initlint.fleet.content import content_of  # noqa: PLC0415 - the parent of a worker opens no model
 
-    def read(self) -> Entry | None:
-        """The entry; None where there is none, or where it is not what was written."""
-        try:
-            content = self.place.read_bytes()
-        except OSError:
-            return None
-        digest, payload = content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
-        if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
-            return None
-        try:
-            return msgspec.msgpack.decode(payload, type=Entry)
-        except msgspec.DecodeError:
-            return None
+    status = status_of(path)
+    if watch is not None:
+        watch(Progress("cache", 0, sum(found[2] for found in status if found is not None)))
+    content, _ = content_of(path)
+    return Identity(content, status)
 
-    def write(self, entry: Entry) -> None:
-        """Keep an entry, whole or not at all; not where the model changed since it was hashed, nor where the disk is full."""
-        if self._signature() != self._before:
-            return
-        payload = msgspec.msgpack.encode(entry)
+
+def status_of(path: str) -> Status:
+    """What the file system says of a model and its data files: any write to one changes it."""
+    from initlint.fleet.content import locations_in  # noqa: PLC0415 - as above
+
+    roots = {Path(path).parent, Path(path).resolve().parent}
+    places = [Path(path), *(root / name for name in locations_in(path) for root in sorted(roots))]
+    return tuple(_status(place) for place in places)
+
+
+def kept(
+    path: str,
+    key: str,
+    config: Config,
+    *,
+    identity: Callable[[], Identity],
+    status: Callable[[], Status],
+    analyse: Callable[[], Entry],
+) -> tuple[Entry, bool]:
+    """The entry of a model under a configuration, and whether it was found; else it is made and kept.
+
+    It is not kept where the model changed since it was hashed, nor where the disk is full. Raises Refusal where the folder
+    is not to be had.
+    """
+    folder = Path(config.cache or ".")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refusal(Reason.CONFIG, f"--cache {folder}: {error.strerror}") from error
+    before = identity()
+    name = _named(before.content, path, key, config)
+    place = folder / name[:2] / name
+    found = _read(place)
+    if found is not None:
+        return found, True
+    made = analyse()
+    if status() == before.status:
         with suppress(OSError):
-            self.place.parent.mkdir(exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self.place.parent, prefix=".")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(MAGIC + hashlib.sha256(payload).digest() + payload)
-                Path(name).replace(self.place)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
-
-    def _signature(self) -> tuple[tuple[int, ...] | None, ...]:
-        """What the file system says of the model and its data files: any write to one changes it."""
-        folder = Path(self._model).resolve().parent
-        beside = Path(self._model).parent
-        places = [Path(self._model), *(root / name for name in locations_in(self._model) for root in {folder, beside})]
-        return tuple(_status(place) for place in places)
+            _write(place, made)
+    return made, False
 
 
-def _status(path: Path) -> tuple[int, ...] | None:
+def _read(place: Path) -> Entry | None:
+    """An entry; None where there is none, or where it is not what was written."""
+    try:
+        content = place.read_bytes()
+    except OSError:
+        return None
+    digest, payload = content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
+    if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
+        return None
+    try:
+        return msgspec.msgpack.decode(payload, type=Entry)
+    except msgspec.DecodeError:
+        return None
+
+
+def _write(place: Path, entry: Entry) -> None:
+    """Write an entry whole or not at all."""
+    payload = msgspec.msgpack.encode(entry)
+    place.parent.mkdir(exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=".")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(MAGIC + hashlib.sha256(payload).digest() + payload)
+        Path(name).replace(place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _status(path: Path) -> tuple[int, int, int, int, int] | None:
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -172,7 +185,7 @@ def _bytes_of(file: Path) -> bytes:
 @lru_cache(maxsize=1)
 def own_code() -> str:
     """Hash of this package's source and of the versions its numbers depend on."""
-    digest = hashlib.sha256(np.__version__.encode())
+    digest = hashlib.sha256(version("numpy").encode())
     package = Path(__file__).resolve().parent
     for file in sorted(package.rglob("*.py")):
         _absorb(digest, str(file.relative_to(package)).encode())

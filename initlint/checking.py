@@ -72,7 +72,7 @@ def check(
 def analyse_here(source: Any, loaded: Loaded, watch: Watch | None = None, started: float | None = None) -> Report:
     """Analyse in this process; `started` says when its deadline began to run, where that was before now."""
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-    key = loaded.config.name or (key_of(path, loaded.root) if path is not None else "<memory>")
+    key = _key(path, loaded) if path is not None else loaded.config.name or "<memory>"
 
     def analysed() -> Report:
         from initlint.analysis import Settings, analyse  # noqa: PLC0415 - imports numpy and onnx
@@ -82,20 +82,61 @@ def analyse_here(source: Any, loaded: Loaded, watch: Watch | None = None, starte
 
     if path is None or loaded.config.cache is None:
         return analysed()
-    from initlint.cache import Cache  # noqa: PLC0415 - only where one is kept
+    from initlint.cache import Entry, identity_of, kept, status_of  # noqa: PLC0415 - only where one is kept
+    from initlint.facts import Facts  # noqa: PLC0415 - as above
 
-    return Cache(path, key, loaded.config, watch).report(analysed)
+    def entry() -> Entry:
+        report = analysed()
+        return Entry(report.to_json(), report.facts.serialize())
+
+    found, old = kept(
+        path,
+        key,
+        loaded.config,
+        identity=lambda: identity_of(path, watch),
+        status=lambda: status_of(path),
+        analyse=entry,
+    )
+    return _said_cached(Report.from_json(found.report), cached=old).with_facts(Facts.deserialize(found.facts))
 
 
 def analyse_in_worker(path: str, loaded: Loaded, worker: Worker | None = None, watch: Watch | None = None) -> Reply:
     """Analyse in a worker: the one given, or one of its own for this model alone."""
-    asked = Request(os.fsencode(path), os.fsencode(loaded.root), loaded.config, started=time.monotonic())
-    request = msgspec.json.encode(asked)
-    limits = Limits(loaded.config.timeout, loaded.config.memory)
-    if worker is not None:
-        return worker.run(request, limits, watch)
-    with _worker_for([path], loaded.config) as own:
-        return own.run(request, limits, watch)
+    if worker is None:
+        with _worker_for([path], loaded.config) as own:
+            return analyse_in_worker(path, loaded, own, watch)
+    config = msgspec.structs.replace(loaded.config, cache=None)  # the cache is this process's
+    limits = Limits(config.timeout, config.memory)
+
+    def ask(wants: Literal["report", "identity", "status"]) -> Reply:
+        asked = Request(os.fsencode(path), os.fsencode(loaded.root), config, wants, time.monotonic())
+        return worker.run(msgspec.json.encode(asked), limits, watch)
+
+    if loaded.config.cache is None:
+        return ask("report")
+    from initlint.cache import Entry, Identity, Status, kept  # noqa: PLC0415 - only where one is kept
+
+    def entry() -> Entry:
+        reply = ask("report")
+        return Entry(reply.report, reply.facts)
+
+    found, old = kept(
+        path, _key(path, loaded), loaded.config,
+        identity=lambda: msgspec.json.decode(ask("identity").report, type=Identity),
+        status=lambda: msgspec.json.decode(ask("status").report, type=Status),
+        analyse=entry,
+    )  # fmt: skip
+    return Reply(found.report, found.facts, worker.isolation, cached=old)
+
+
+def _key(path: str, loaded: Loaded) -> str:
+    return loaded.config.name or key_of(path, loaded.root)
+
+
+def _said_cached(report: Report, *, cached: bool) -> Report:
+    """A report that was kept says so: what it took to make it is no figure of this run."""
+    run = msgspec.structs.replace(report.run, seconds={} if cached else report.run.seconds, cached=cached)
+    return msgspec.structs.replace(report, run=run)
 
 
 def check_paths(
@@ -189,7 +230,7 @@ def _event(index: int, path: str, loaded: Loaded, worker: Worker, watch: Watch |
 
 def _isolated(reply: Reply) -> Report:
     """The report, which says that a worker process made it and what held of its cage."""
-    report = Report.from_json(reply.report)
+    report = _said_cached(Report.from_json(reply.report), cached=reply.cached)
     models = tuple(msgspec.structs.replace(model, isolation="process") for model in report.models)
     return msgspec.structs.replace(
         report, models=models, run=msgspec.structs.replace(report.run, isolation=reply.isolation)

@@ -57,6 +57,7 @@ class Reply:
     report: bytes
     facts: bytes
     isolation: str = "process"
+    cached: bool = False
 
 
 def allowed_seconds(size: int, nodes: int) -> float:
@@ -128,13 +129,18 @@ class Worker:
                 elif kind == b"I":
                     self.held = content.decode()
                 elif kind == b"R":
-                    return Reply(content, facts, ", ".join(filter(None, ("process", self.held))))
+                    return Reply(content, facts, self.isolation)
                 else:
                     said = msgspec.json.decode(content, type=dict[str, str])
                     raise Refusal(Reason(said["reason"]), safe(said["message"], 1000))
         except (OSError, ValueError, msgspec.DecodeError):
             self.kill()
         raise self._ended(allowed, deadline_passed=time.monotonic() - start >= allowed)
+
+    @property
+    def isolation(self) -> str:
+        """What keeps this worker apart, in words."""
+        return ", ".join(filter(None, ("process", self.held)))
 
     def kill(self) -> None:
         """End the worker and everything it started, at once."""

@@ -22,7 +22,7 @@ class Request(msgspec.Struct, frozen=True):
     path: bytes
     root: bytes
     config: Config
-    wants: Literal["report", "content"] = "report"
+    wants: Literal["report", "content", "identity", "status"] = "report"
     started: float | None = None  # of the monotonic clock, which processes share: when the deadline began to run
 
 
@@ -47,8 +47,14 @@ def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:
 
             send(b"R", msgspec.json.encode(content_of(os.fsdecode(asked.path))))
             return
+        watch = lambda step: send(b"P", msgspec.json.encode(step))  # noqa: E731 - a name for two lines below
+        if asked.wants != "report":
+            from initlint.cache import identity_of, status_of  # noqa: PLC0415 - only where reports are kept
+
+            path = os.fsdecode(asked.path)
+            send(b"R", msgspec.json.encode(status_of(path) if asked.wants == "status" else identity_of(path, watch)))
+            return
         loaded = Loaded(asked.config, {}, Path(os.fsdecode(asked.root)))
-        watch = lambda step: send(b"P", msgspec.json.encode(step))  # noqa: E731 - a name for the line below
         report = analyse_here(os.fsdecode(asked.path), loaded, watch, asked.started)
         send(b"F", report.facts.serialize())
         send(b"R", report.to_json())

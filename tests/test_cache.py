@@ -16,6 +16,7 @@ from initlint import cache as module
 from initlint import check
 from initlint.config import Config, Waiver
 from initlint.errors import Refusal
+from initlint.fleet import content as contents
 from initlint.report import Report
 
 
@@ -184,14 +185,14 @@ def test_a_model_that_changes_while_it_is_analysed_is_not_kept(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_model(tmp_path / "m.onnx")
-    content_of = module.content_of
+    content_of = contents.content_of
 
     def hashed_and_then_changed(name: str) -> tuple[str, int]:
         found = content_of(name)
         write_model(path, scale=0.6)
         return found
 
-    monkeypatch.setattr(module, "content_of", hashed_and_then_changed)
+    monkeypatch.setattr(contents, "content_of", hashed_and_then_changed)
     assert std_of(run(path, folder)) == pytest.approx(0.6, rel=0.1)
     monkeypatch.undo()
     write_model(path, scale=0.3)
