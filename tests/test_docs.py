@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,8 @@ import jsonschema
 import pytest
 
 import initlint
+from initlint.cli import run
+from initlint.config import load
 from tests.reports import REPORTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,3 +81,22 @@ def test_no_page_names_a_place_of_a_machine() -> None:
     """Paths of whoever wrote them have no business in documents."""
     for page in PAGES:
         assert not re.search(r"(?<![\w.])/(home|root|work|tmp|Users)/\w", page.read_text("utf-8")), page.name
+
+
+def test_the_commands_of_the_page_on_configuration_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, in a folder that holds the samples: each ends with exit code 0."""
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    commands = [
+        line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.strip().splitlines()
+    ]
+    assert len(commands) >= 3
+    for command in commands:
+        words = shlex.split(command)
+        assert words[0] == "initlint"
+        assert run(words[1:]) == 0, command
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "pyproject.toml").write_text(block.replace('extend = "../shared/initlint.toml"', ""))
+    loaded = load(tmp_path / "pyproject.toml")
+    assert loaded.config.rules["IL201"]["max_gain"] == 512
