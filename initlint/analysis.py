@@ -191,7 +191,7 @@ class Study:
             absorbed=absorbed,
             masks=masked,
             depths=deep,
-            gradients=self.backward.gradient_std,
+            backward=self.backward,
         )
         statistics = {
             item.layer.weight: item.found
@@ -256,7 +256,7 @@ class Study:
 
     def _signal_of(self, name: str) -> dict[str, Any]:
         dtype = self.propagation.dtypes.get(name, "float32")
-        return signal_part(name, self.propagation, dtype, self.backward.gradient_std)
+        return signal_part(name, self.propagation, dtype, self.backward)
 
     def _model_row(self, key: str, layers: Sequence[Mapping[str, Any]], config: Config) -> dict[str, Any]:
         propagation = self.propagation

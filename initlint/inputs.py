@@ -20,7 +20,7 @@ from initlint.graph import Model, Node, ValueInfo
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Input", "Kind", "describe", "draw", "generator_for"]
+__all__ = ["Input", "Kind", "describe", "draw", "generator_for", "smaller"]
 
 
 class Kind(StrEnum):
@@ -54,6 +54,7 @@ class Input:
     assumed: tuple[str, ...] = ()  # symbolic dimensions whose size is an assumption: "batch=1"
 
 
+SMALLEST_SIDE = 64  # of an image that is made smaller
 LARGEST_INPUT = 1 << 24  # elements: a volume of 256 x 256 x 256
 FLOATS = frozenset({"float32", "float64", "float16", "bfloat16"})
 INTEGERS = frozenset({"int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64"})
@@ -139,6 +140,16 @@ def _within_sequence(item: Input, consumers: Mapping[str, list[Node]], shapes: M
             shape = shapes.get(node.inputs[0], (1, 1))
             return replace(item, high=min(item.high, shape[1 if node.attributes.get("layout") else 0]))
     return item
+
+
+def smaller(item: Input, factor: int) -> Input:
+    """An image with its sides divided; any other input as it is."""
+    axes = _image_axes(item.shape) if item.kind in (Kind.SIGNAL, Kind.IMAGE) else ()
+    shape = tuple(
+        extent // factor if axis in axes and extent >= SMALLEST_SIDE * factor else extent
+        for axis, extent in enumerate(item.shape)
+    )
+    return replace(item, shape=shape)
 
 
 def generator_for(model: Model, seed: int) -> np.random.Generator:
@@ -327,7 +338,7 @@ def _shape(
     images = _image_axes(declared) if kind in (Kind.SIGNAL, Kind.IMAGE) else ()
     for axis, extent in enumerate(declared):
         if isinstance(extent, int) and extent > 0:
-            reducible = axis in images and shrink > 1 and extent >= 64 * shrink
+            reducible = axis in images and shrink > 1 and extent >= SMALLEST_SIDE * shrink
             shape.append(extent // shrink if reducible else extent)
             if reducible:
                 assumed.append(f"{info.name}[{axis}]={extent // shrink} instead of {extent}")

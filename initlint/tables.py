@@ -50,6 +50,7 @@ onehot_fraction     | REAL | share | Share of a softmax's rows whose largest pro
 uniform_fraction    | REAL | share | Share of a softmax's rows whose largest probability is below 1.1 / n.
 headroom            | REAL | bits | log2 of the largest finite value of the tensor's own format over absmax.
 gradient_std        | REAL | value | Root mean square gradient of a random combination of the outputs.
+gradient_error_bits | REAL | bits | Standard error of log2(gradient_std).
 error_bits          | REAL | bits | Standard error of log2(signal_std).
 measured_mean       | REAL | value | Mean as onnxruntime computed it.
 measured_std        | REAL | value | Total standard deviation as onnxruntime computed it.

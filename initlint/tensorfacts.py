@@ -7,6 +7,7 @@ from typing import Any
 from initlint.elements import FLOATS, format_of
 from initlint.graph import Model, Node
 from initlint.index import Index
+from initlint.signal.backward import Backward
 from initlint.signal.blame import carriers
 from initlint.signal.propagate import Propagation
 from initlint.signal.statistics import Signal
@@ -24,7 +25,7 @@ ASIDE = frozenset(
 )  # fmt: skip
 
 
-def signal_part(name: str, propagation: Propagation, dtype: str, gradients: Mapping[str, float]) -> dict[str, Any]:
+def signal_part(name: str, propagation: Propagation, dtype: str, backward: Backward) -> dict[str, Any]:
     """The signal columns of a tensor; empty where it is not known."""
     signal = propagation.signals.get(name)
     if signal is None:
@@ -46,7 +47,8 @@ def signal_part(name: str, propagation: Propagation, dtype: str, gradients: Mapp
         "onehot_fraction": signal.onehot_fraction,
         "uniform_fraction": signal.uniform_fraction,
         "headroom": log2(limits.largest / signal.absmax) if limits is not None and signal.absmax > 0 else None,
-        "gradient_std": finite(gradients.get(name)),
+        "gradient_std": finite(backward.gradient_std.get(name)),
+        "gradient_error_bits": finite(backward.error_bits.get(name)),
         "error_bits": signal.error_bits,
     }
 
@@ -63,7 +65,7 @@ def tensor_rows(
     absorbed: frozenset[str],
     masks: frozenset[str],
     depths: Mapping[str, int],
-    gradients: Mapping[str, float],
+    backward: Backward,
 ) -> Iterator[dict[str, Any]]:
     """One row for each floating tensor between inputs and outputs, in the order of computation."""
     names = [name for name in propagation.dtypes if name in propagation.signals]
@@ -102,7 +104,7 @@ def tensor_rows(
             "smallest_normal": limits.smallest_normal if limits is not None else None,
             "epsilon": limits.epsilon if limits is not None else None,
             "first_not_finite": name in broken and (node is None or not any(item in broken for item in node.inputs)),
-            **signal_part(name, propagation, dtype, gradients),
+            **signal_part(name, propagation, dtype, backward),
         }
 
 

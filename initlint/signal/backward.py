@@ -6,38 +6,54 @@ A tensor whose gradient has a part that is not known has no gradient: it is left
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import TypeAlias
 
 import numpy as np
 
 from initlint.errors import Refusal
 from initlint.graph import Model
-from initlint.inputs import generator_for
+from initlint.inputs import generator_for, smaller
 from initlint.operators.table import Array, Bundle, NotComputed, Run
 from initlint.signal import gradients_attention, gradients_composed, gradients_recurrent, gradients_weighted
 from initlint.signal.evaluate import Evaluation, Step
 from initlint.signal.gradients import CODES, GRADIENTS, NO_GRADIENT
 from initlint.signal.propagate import Assumptions, Propagation, drawn
+from initlint.signal.statistics import error_bits
 
 __all__ = ["Backward", "backpropagate"]
 
+Found: TypeAlias = tuple[float, float | None]
+
+SMALLER = (1, 2, 4)  # what the sides of images are divided by, in turn
 TAPE_ELEMENTS = 1 << 25  # all activations of all draws that are held at once
 MOST_DRAWS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """Standard deviation of the gradient by tensor, and why it is missing where it is."""
+    """Standard deviation of the gradient by tensor, how sure it is, and why there is none where there is none."""
 
     gradient_std: Mapping[str, float]
     draws: int
     reason: str | None = None
+    error_bits: Mapping[str, float] = field(default_factory=dict)  # standard error of log2(gradient_std)
 
 
 def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) -> Backward:
-    """Gradient std of every float tensor on the way to an output, on as many draws as memory allows (at least two)."""
+    """Gradient std of every float tensor on the way to an output, on as many draws as memory allows (at least two).
+
+    Where not even two fit, on images of half or a quarter of the side: a gradient is local as its convolutions are.
+    """
     per_draw = sum(int(np.prod(shape)) for shape in forward.shapes.values())
-    draws = int(min(MOST_DRAWS, forward.draws, TAPE_ELEMENTS // max(per_draw, 1)))
+    inputs, factor = forward.inputs, 1
+    for factor in SMALLER:
+        inputs = tuple(smaller(item, factor) for item in forward.inputs)
+        share = prod(prod(item.shape) for item in inputs) / max(prod(prod(item.shape) for item in forward.inputs), 1)
+        draws = int(min(MOST_DRAWS, forward.draws, TAPE_ELEMENTS // max(per_draw * share, 1)))
+        if draws >= 2 or assumptions.given:
+            break
     if draws < 2:
         return Backward({}, 0, "the activations are too large to be kept")
     run = Run(
@@ -47,7 +63,7 @@ def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) 
         generator=generator_for(model, assumptions.seed + 1),
     )
     evaluation = Evaluation(model, run, assumptions.operators, statistics=False, keep=True)
-    for item in forward.inputs:
+    for item in inputs:
         values = drawn(item, assumptions, run)
         if values is None:
             evaluation.lose(item.name, "not drawn", dtype=item.dtype, depends=True)
@@ -55,11 +71,14 @@ def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) 
             evaluation.feed(item, values)
     with np.errstate(all="ignore"):
         evaluation.walk(model.graph)
+        if factor > 1 and evaluation.contradictions:
+            return Backward({}, 0, "the activations are too large to be kept")
         found = _reverse(model, evaluation, run)
-    return Backward(found, draws)
+    errors = {name: item[1] for name, item in found.items() if item[1] is not None}
+    return Backward({name: item[0] for name, item in found.items()}, draws, error_bits=errors)
 
 
-def _reverse(model: Model, evaluation: Evaluation, run: Run) -> dict[str, float]:
+def _reverse(model: Model, evaluation: Evaluation, run: Run) -> dict[str, Found]:
     gradients: dict[str, Array] = {}
     incomplete: set[str] = set()
     for info in model.graph.outputs:
@@ -68,7 +87,7 @@ def _reverse(model: Model, evaluation: Evaluation, run: Run) -> dict[str, float]
             incomplete.add(info.name)
         elif not value.constant and value.values.dtype.kind == "f":
             gradients[info.name] = run.generator.standard_normal(value.values.shape).astype(run.float_type)
-    stds: dict[str, float] = {}
+    stds: dict[str, Found] = {}
     for step in reversed(evaluation.tape):
         _back(step, run, gradients, incomplete, stds, evaluation)
     for name, arrived in gradients.items():
@@ -82,7 +101,7 @@ def _back(
     run: Run,
     gradients: dict[str, Array],
     incomplete: set[str],
-    stds: dict[str, float],
+    stds: dict[str, Found],
     evaluation: Evaluation,
 ) -> None:
     arriving = [gradients.pop(name, None) for name in step.outputs]
@@ -117,7 +136,8 @@ def _back(
         name = step.inputs[index]
         value = results[index] if index < len(results) else None
         if value is None:
-            incomplete.add(name)
+            if inputs[index].values.dtype.kind == "f":  # type: ignore[union-attr]
+                incomplete.add(name)  # a zero point is no loss
         elif name in gradients:
             gradients[name] = gradients[name] + value
         else:
@@ -140,9 +160,11 @@ def _apply(
         return None
 
 
-def _rms(value: Array) -> float:
-    flat = value.reshape(-1).astype(np.float64)
-    return float(np.sqrt(np.dot(flat, flat) / max(flat.size, 1)))
+def _rms(value: Array) -> Found:
+    """Root mean square, and the standard error of its log2 from the scatter of the draws."""
+    flat = value.reshape(value.shape[0], -1).astype(np.float64)
+    energies = np.einsum("ij,ij->i", flat, flat)
+    return float(np.sqrt(energies.sum() / max(flat.size, 1))), error_bits(energies)
 
 
 RULES = (

@@ -39,13 +39,13 @@ MOVING = (
 NO_GRADIENT = frozenset(
     {
         "Sign", "Floor", "Ceil", "Round", "ArgMax", "ArgMin", "Shape", "Size", "Equal", "Less", "LessOrEqual", "Greater",
-        "GreaterOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf", "NonZero", "OneHot", "NonMaxSuppression",
+        "GreaterOrEqual", "RandomNormalLike", "RandomUniformLike", "Not", "And", "Or", "Xor", "IsNaN", "IsInf", "NonZero", "OneHot", "NonMaxSuppression",
     }
 )  # fmt: skip
 # Operators that quantised codes go through, and the gradient of a code with them.
 CODES = frozenset(
     {
-        "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul", "QLinearSigmoid",
+        "DequantizeLinear", "MatMulInteger", "ConvInteger", "Cast", "QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul", "QLinearSigmoid",
         "QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool", "MaxPool", "Reshape", "Flatten", "Transpose",
         "Squeeze", "Unsqueeze", "Concat",
     }

@@ -315,6 +315,20 @@ def _resized(
     return (value, *(None for _ in inputs[1:]))
 
 
+@gradient("ScatterND", "ScatterElements", "Scatter")
+def _scattered(
+    node: Node, run: Run, inputs: Sequence[Draws], _outputs: Sequence[Array], gradients: Sequence[Array]
+) -> tuple[Array | None, ...]:
+    """What was written over has none; what was written has that of its place."""
+    if node.attributes.get("reduction", "none") != "none":
+        raise NotComputed("a scatter that reduces")
+    arriving = Values(gradients[0], "float32")
+    nothing = Values(np.zeros((1, *inputs[2].shape), gradients[0].dtype), "float32")
+    kept = evaluate(node, run, [arriving, inputs[1], nothing])[0]
+    reading = replace(node, op="GatherND" if node.op == "ScatterND" else "GatherElements", version=VERSION)
+    return kept, None, evaluate(reading, run, [arriving, inputs[1]])[0]
+
+
 # -- quantised: straight through -----------------------------------------------------------------------------------------
 
 
@@ -397,4 +411,24 @@ def _qlinear_unary(node: Node, inputs: Sequence[Draws | None], _constants: dict[
         _part("DequantizeLinear", f"x0 x1 {zeros[0]}", "a"),
         _part(node.op.removeprefix("QLinear"), "a", "y", attributes),
         _part("QuantizeLinear", f"y x3 {zeros[1]}", "y0"),
+    ]
+
+
+@gradient("DynamicQuantizeLinear")
+def _dynamically_quantised(
+    _node: Node, _run: Run, inputs: Sequence[Draws], outputs: Sequence[Array], gradients: Sequence[Array]
+) -> tuple[Array | None, ...]:
+    """Over the scale; the range moves with the input, and so nothing saturates."""
+    return (gradients[0] / outputs[1].reshape(-1, *(1,) * len(inputs[0].shape)),)
+
+
+@_composed("MatMulInteger", "ConvInteger")
+def _integer_product(node: Node, inputs: Sequence[Draws | None], constants: dict[str, Draws]) -> list[Node]:
+    constants["one"] = _number(1.0)
+    zeros = [f"x{place}" if len(inputs) > place and inputs[place] is not None else "-" for place in (2, 3)]
+    axis = {"axis": 0 if node.op == "ConvInteger" else -1}
+    return [
+        _part("DequantizeLinear", f"x0 one {zeros[0]}", "a"),
+        _part("DequantizeLinear", f"x1 one {zeros[1]}", "b", axis),
+        _part(node.op.removesuffix("Integer"), "a b", "y0", node.attributes),
     ]

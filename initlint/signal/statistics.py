@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from initlint.operators.table import Array
 
-__all__ = ["Signal", "measure"]
+__all__ = ["Signal", "error_bits", "measure"]
 
 BLOCK = 1 << 18  # elements worked on at a time: stays in the cache of one core
 DEAD = 0.01  # a unit active with a probability below this is dead (SageMaker Debugger's dead_relu rule)
@@ -83,11 +83,11 @@ def measure(values: Array, op: str = "", axis: int = -1, channel_axis: int | Non
         saturated_fraction=_saturated(flat, *ASYMPTOTES[op]) if op in ASYMPTOTES else None,
         onehot_fraction=_rows(values, axis, one_hot=True) if op == "Softmax" else None,
         uniform_fraction=_rows(values, axis, one_hot=False) if op == "Softmax" else None,
-        error_bits=_error_bits(energies),
+        error_bits=error_bits(energies),
     )
 
 
-def _error_bits(energies: npt.NDArray[np.float64]) -> float | None:
+def error_bits(energies: npt.NDArray[np.float64]) -> float | None:
     """Standard error of log2 of the signal std: the scatter of the draws' energies about their mean.
 
     The estimate is a mean over draws, so its relative variance is that of one draw over their number, whatever the

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from initlint.model import open_model
+from initlint.signal import backward
 from initlint.signal.backward import backpropagate
 from initlint.signal.propagate import Assumptions, propagate
 
@@ -75,7 +76,26 @@ def test_gradient_std_agrees_with_autograd(name: str) -> None:
         outputs = [n.outputs[0] for n in model.graph.nodes if n.op in {"Gemm", "Conv", "ConvTranspose", "MatMul"}]
         biased = {n.inputs[1]: n.outputs[0] for n in model.graph.nodes if n.op == "Add" and n.inputs[1] in outputs}
         forward = propagate(model, Assumptions(plain=True))
-        found = backpropagate(model, forward, Assumptions(plain=True)).gradient_std
+        back = backpropagate(model, forward, Assumptions(plain=True))
+    found = back.gradient_std
+    assert all(0 < back.error_bits[name] < 0.5 for name in found if name in outputs)
     got = [found[biased.get(item, item)] for item in outputs]
     assert len(got) == len(expected)
     assert np.abs(np.log2(np.array(got) / expected)).max() < 0.35
+
+
+def test_large_images_get_their_gradients_at_a_smaller_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two draws of the activations do not fit; half the side has the gradients all the same."""
+    torch.manual_seed(1)
+    layers = [m for _ in range(5) for m in (nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())]
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *layers).eval()
+    with open_model(exported(network, torch.randn(1, 3, 128, 128))) as model:
+        forward = propagate(model, Assumptions(plain=True))
+        monkeypatch.setattr(
+            backward, "TAPE_ELEMENTS", 3 * sum(int(np.prod(shape)) for shape in forward.shapes.values()) // 2
+        )
+        large = backpropagate(model, forward, Assumptions(plain=True))
+    with open_model(exported(network, torch.randn(1, 3, 64, 64))) as model:
+        small = backpropagate(model, propagate(model, Assumptions(plain=True)), Assumptions(plain=True))
+    outputs = [node.outputs[0] for node in model.graph.nodes]
+    assert all(abs(np.log2(large.gradient_std[name] / small.gradient_std[name])) < 0.2 for name in outputs)

@@ -83,6 +83,8 @@ CASES: list[tuple[Case, tuple[int, ...]]] = [
     (Case("Resize", [floats(1, 2, 4, 5), None, None, fixed([1, 2, 7, 6])], {"mode": "linear"}), (0,)),
     (Case("Resize", [floats(1, 2, 4, 5), None, fixed([1.0, 1.0, 2.0, 2.0], "float32")], {"mode": "nearest"}), (0,)),
     (Case("Resize", [floats(1, 2, 8, 9), None, None, fixed([1, 2, 3, 4])], {"mode": "cubic", "antialias": 1}), (0,)),
+    (Case("ScatterND", [floats(4, 3), fixed([[1], [3]]), floats(2, 3)]), (0, 2)),
+    (Case("ScatterElements", [floats(3, 4), fixed([[1, 0], [2, 2]]), floats(2, 2)], {"axis": 0}), (0, 2)),
     (Case("Where", [fixed([True, False, True], "bool"), floats(2, 3), floats(2, 3)]), (1, 2)),
 ]  # fmt: skip
 
