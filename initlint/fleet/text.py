@@ -55,7 +55,11 @@ def text(summary: Summary, store: str) -> str:
 def _verdict(summary: Summary) -> str:
     share = f"{summary.unjudged:,} of {summary.seen:,} models not judged, {summary.max_refused * 100:.3g} % may be"
     since = "" if summary.since is None else f" worse than in run {summary.since}"
-    words = {0: f"nothing that fails{since}", 1: f"{count(summary.failing, 'model')} fail{since}", 2: share}
+    words = {
+        0: f"nothing that fails{since}",
+        1: f"{count(summary.failing, 'model')} {'fails' if summary.failing == 1 else 'fail'}{since}",
+        2: share,
+    }
     return f"exit code {summary.exit_code}: {words[summary.exit_code]}"
 
 

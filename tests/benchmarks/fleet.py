@@ -39,7 +39,7 @@ from tests.fleet.harness import (  # noqa: E402 - a script finds its project fir
 )  # fmt: skip
 
 WIDTH = 32
-SEASONED = 0.9  # seconds of processor time; starting takes half of it
+SEASONED = 0.8  # seconds of processor time; starting takes half of it
 
 
 def network(seed: int) -> bytes:
@@ -198,7 +198,7 @@ def kills(options: argparse.Namespace) -> None:
     arguments = ("scan", options.folder, "-j", "2", "--isolated", "--max-refused", "1")
     subprocess.run([*COMMAND, *arguments, "-s", whole], env=environment(), check=False, capture_output=True)
     chance, run = random.Random(options.seed), 1
-    counts = {"parent": 0, "worker": 0, "store": 0}
+    counts = dict.fromkeys(options.kinds.split(","), 0)
     while (rounds := sum(counts.values())) < options.rounds:
         process = start(*arguments, "-s", store, "--resume", cwd=ROOT)
         while process.poll() is None and sum(counts.values()) < options.rounds:
@@ -257,6 +257,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--store", type=Path)
+    parser.add_argument("--kinds", default="parent,store", help="of kills: parent, store, worker")
     options = parser.parse_args()
     options.folder = options.folder.resolve()
     {"make": make, "scan": scan, "overhead": overhead, "workers": workers, "kills": kills}[options.command](options)

@@ -1,8 +1,12 @@
 """`initlint scan`: what is found, what is linted once, what the store and the exit code say."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from initlint.fleet.recognise import begins_like_model, is_model_file
 from initlint.report import Report
-from tests.fleet.harness import SAMPLES, ask, contents, fill, initlint, model
+from tests.fleet.harness import COMMAND, SAMPLES, ask, contents, environment, fill, initlint, model
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
@@ -181,6 +185,28 @@ def test_formats(tmp_path: Path) -> None:
     assert gauges["initlint_fleet_files", "linted"] == 3
     assert gauges["initlint_fleet_rule_models", "IL301", "error"] == 1
     assert "3 models" in (tmp_path / "t").read_text()
+
+
+def test_progress(tmp_path: Path) -> None:
+    """On a terminal: how many of how many, the rate, the time left, the worst so far; the document is not disturbed."""
+    fill(tmp_path / "m", good=1, bad=2)
+    (tmp_path / "m/torn.onnx").write_bytes(b"\x08")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "scan", "m", "-s", "s", "-j1", "--max-refused", "1"], stdout=subprocess.PIPE, stderr=theirs, cwd=tmp_path,
+        env=environment(COLUMNS="120", TERM="xterm"),
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other side is closed
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+        os.close(ours)
+        assert process.stdout is not None
+        assert process.stdout.read().startswith(b"run 1 in s: 4 models")
+    text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
+    assert re.search(r"4/4 .*\d/s .*0:00:00 .*IL301 x2 1 refused", text)
+    assert "refused m/torn.onnx: " in text
 
 
 @pytest.mark.parametrize(
