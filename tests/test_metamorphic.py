@@ -224,7 +224,10 @@ def test_written_differently(name: str, scale: float) -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e5], ids=["healthy", "vanishing", "exploding"])
 def test_in_a_branch(scale: float) -> None:
-    """A layer in the branch that is taken has the same numbers; the gradient, the last column, ends at an If."""
+    """A layer in the branch that is taken has the same fans, weights and signal.
+
+    Its activation stands outside the branch and is not looked for there, so the target differs; the gradient ends at an If.
+    """
     one, other = report_of(plain(network(scale))), report_of(in_if(network(scale)))
     errors = [{item.code for item in report.findings if item.severity == "error"} for report in (one, other)]
     assert errors[0] == errors[1]
@@ -233,7 +236,7 @@ def test_in_a_branch(scale: float) -> None:
     )  # a branch's layers come last in the table
     assert len(first) == len(second) == 3
     for left, right in zip(first, second, strict=True):
-        assert left[:-1] == pytest.approx(right[:-1], rel=EXACT)
+        assert left[:3] + left[5:-1] == pytest.approx(right[:3] + right[5:-1], rel=EXACT)
 
 
 def test_permuted_channels() -> None:
