@@ -95,14 +95,11 @@ def forward(path: Path, seed: int = 4321) -> Truth:
             size = sum(values[0].size for values in runs.values() if values)
             wanted = int(np.clip(AFFORDABLE // max(size, 1), FEWEST, MOST))
         fed.append(feeds)
-    reference = max(
-        (
-            float(np.std(np.stack([np.asarray(f[n]) for f in fed]).astype(np.float64)))
-            for n in fed[0]
-            if fed[0][n].dtype.kind == "f"
-        ),
-        default=0.0,
-    )
+    floats = [np.stack([f[name] for f in fed]) for name in fed[0] if fed[0][name].dtype.kind == "f"]
+    if not floats:  # token ids alone: the signal begins behind the embedding
+        stored = {tensor.name for tensor in proto.graph.initializer}
+        floats = [np.stack(runs[name]) for name in names if _looks_up(producers.get(name), stored) and runs[name]]
+    reference = max((float(np.std(values.astype(np.float64))) for values in floats), default=0.0)
     return _look(runs, producers, outputs, set(fed[0]), masked, absorbed, reference)
 
 
@@ -159,6 +156,10 @@ def _look(runs, producers, outputs, fed_names, masked, absorbed, reference) -> T
     if lost and not alive:
         faults.setdefault("output does not depend on the input", outputs[0])
     return Truth(faults, scale, max(ratios, default=0.0), min(ratios, default=0.0), alive + lost)
+
+
+def _looks_up(node: onnx.NodeProto | None, stored: set[str]) -> bool:
+    return node is not None and node.op_type == "Gather" and node.input[0] in stored
 
 
 def _dependents(producers: dict[str, onnx.NodeProto], fed: set[str]) -> set[str]:
