@@ -12,6 +12,7 @@ import pytest
 from initlint import checking
 from initlint.analysis import Settings, analyse
 from initlint.config import Config, Loaded
+from initlint.formats import View, text
 from initlint.probe import run as probe_run
 from initlint.report import Report
 from tests.probe.models import normal, saved
@@ -62,6 +63,7 @@ def test_the_end_of_the_process_is_named(
     report = probed(path, timeout=6.0 if status == "deadline" else None, memory=600)
     assert report.run.probe["status"] == status
     assert words in report.run.probe["message"]
+    assert f"probe: {status}: " in text.render(report, View())
     plain = analyse(str(path), Settings(Config(), "model"))
     assert [(item.code, item.place) for item in report.findings] == [(item.code, item.place) for item in plain.findings]
     assert report.facts.query("SELECT probed, probe_status FROM model") == [{"probed": 0, "probe_status": status}]
