@@ -5,13 +5,16 @@
     python tests/benchmarks/speed.py peers --peers VENV        # against tools installed in another environment
 
 Every figure is taken in a process of its own. Ratios are formed within one round and the median over the rounds is shown, so
-that what else the machine does falls on both sides. Models lie in a temporary folder and are removed one by one.
+that what else the machine does falls on both sides; on a busy machine `--clock cpu` takes processor time, of all threads and
+child processes, in place of the clock on the wall. Models lie in a temporary folder and are removed one by one.
 """
 
 import argparse
+import compileall
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,11 +28,12 @@ from synthesised import DTYPES, write_graph, write_model
 
 STAGES = ("open", "layers", "weights", "signal", "gradient", "facts", "judge")
 
-# Each prints {"seconds": ..., "megabytes": ...} of what follows its imports; sys.argv[1] is the model.
+# Each prints {"seconds": ..., "megabytes": ...} of what follows its imports; sys.argv[1] is the model. The memory is Linux's high
+# water mark of the program itself: getrusage counts what its parent held when it was started.
 TAIL = "; print(json.dumps({'seconds': time.perf_counter() - t, 'megabytes': m(), **extra}))"
 HEAD = (
-    "import json, resource, sys, time; p = sys.argv[1]; extra = {}; "
-    "m = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; "
+    "import json, re, sys, time; p = sys.argv[1]; extra = {}; "
+    "m = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024; "
 )
 READ = HEAD + (
     "import os; b = memoryview(bytearray(1 << 20)); t = time.perf_counter()\n"
@@ -81,17 +85,27 @@ class Figure:
     more: dict[str, object] | None = None
 
 
-def environment(cache: str) -> dict[str, str]:
-    """Bytecode is kept, as it is for whoever installed the package."""
-    own = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    return {**own, "PYTHONPYCACHEPREFIX": cache, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+def installed(folder: Path) -> Path:
+    """The package as pip leaves it, compiled: a confined worker writes no bytecode of its own."""
+    root = Path(__file__).resolve().parents[2]
+    shutil.copytree(root / "initlint", folder / "initlint", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "rules", folder / "initlint" / "rules")
+    compileall.compile_dir(folder / "initlint", quiet=1)
+    return folder
+
+
+def environment(package: Path, clock: str) -> dict[str, str]:
+    """Where the package is, and which clock is read."""
+    return {**os.environ, "PYTHONPATH": str(package), "SPEED_CLOCK": clock}
 
 
 def told(program: str, *arguments: str, env: dict[str, str], limit: float = 900) -> Figure:
     """Run a program that prints its own figures."""
+    if env["SPEED_CLOCK"] == "cpu":
+        program = "import time; time.perf_counter = time.process_time\n" + program
     try:
         run = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
+            [sys.executable, "-P", "-c", program, *arguments],
             capture_output=True,
             text=True,
             timeout=limit,
@@ -106,20 +120,26 @@ def told(program: str, *arguments: str, env: dict[str, str], limit: float = 900)
 
 def whole(*command: str, env: dict[str, str], limit: float = 900, codes: Sequence[int] = (0, 1, 2)) -> Figure:
     """Time a command from its start to its end."""
-    begin = time.perf_counter()
+    begin, spent = time.perf_counter(), _spent()
     try:
         run = subprocess.run(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=limit, env=env, check=False
         )
     except (subprocess.TimeoutExpired, FileNotFoundError):
         return Figure(None)
-    megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return Figure(time.perf_counter() - begin if run.returncode in codes else None, megabytes)
+    taken = _spent() - spent if env["SPEED_CLOCK"] == "cpu" else time.perf_counter() - begin
+    return Figure(taken if run.returncode in codes else None)
+
+
+def _spent() -> float:
+    """Processor time of all child processes so far, their own included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def initlint(*arguments: str) -> tuple[str, ...]:
     """The command as a process of this interpreter."""
-    return (sys.executable, "-m", "initlint", *arguments)
+    return (sys.executable, "-P", "-m", "initlint", *arguments)
 
 
 def ratio(figures: Sequence[Figure], base: Sequence[Figure]) -> str:
@@ -282,7 +302,7 @@ def peers(folder: Path, env: dict[str, str], rounds: int, megabytes: Sequence[fl
         commands["onnx.checker, full"] = (sys.executable, "-c", CHECKER, str(path))
         for name, (tool, *arguments) in PEERS.items():
             commands[name] = (str(venv / "bin" / tool), *arguments, str(path))
-        own = {key: value for key, value in env.items() if key != "PYTHONPATH"}
+        own = {key: value for key, value in env.items() if key != "PYTHONPATH"}  # theirs, not this package
         taken: dict[str, list[Figure]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, command in commands.items():
@@ -339,18 +359,17 @@ def main() -> None:
     parts = ("start", "sizes", "types", "graphs", "cache", "probe", "peers")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(parts[:-1]), choices=[*parts, []])
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--megabytes", type=float, nargs="+", default=[1, 10, 100, 1000])
     parser.add_argument("--large", action="store_true", help="also 2.2 GB inline and 10 GB external (needs the disk)")
     parser.add_argument("--peers", type=Path, help="environment in which the other tools are installed")
     parser.add_argument("--folder", help="where models are written")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.folder) as name, tempfile.TemporaryDirectory() as compiled:
-        folder, env = Path(name), environment(compiled)
-        (folder / "none.onnx").write_bytes(b"")
-        whole(*initlint("rules"), env=env)
+    with tempfile.TemporaryDirectory(dir=given.folder) as name, tempfile.TemporaryDirectory() as package:
+        folder, env = Path(name), environment(installed(Path(package)), given.clock)
         for part in given.parts:
-            print(f"## {part}, {os.cpu_count()} cores\n", flush=True)
+            print(f"## {part}, {os.cpu_count()} cores, {given.clock} time\n", flush=True)
             match part:
                 case "start":
                     start(folder, env, max(given.rounds, 7))
