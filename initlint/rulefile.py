@@ -93,7 +93,10 @@ def load(folders: Iterable[Path]) -> tuple[Rule, ...]:
     for folder in folders:
         if not folder.is_dir():
             raise Refusal(Reason.RULE_FILE, f"{folder}: no folder of rules")
-        for path in sorted(folder.glob("*.toml")):
+        files = sorted(folder.glob("*.toml"))
+        if not files:
+            raise Refusal(Reason.RULE_FILE, f"{folder}: holds no rule (CODE.toml)")  # a misspelt folder is no pass
+        for path in files:
             status = path.stat()
             stamps.append((path, status.st_mtime_ns, status.st_size))
     return _load(tuple(stamps))

@@ -1,5 +1,6 @@
 """`initlint rules`: every rule, its severity now, and where that was set."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,7 +9,7 @@ import msgspec
 from initlint.commands import options, terminal
 from initlint.commands.explain import folders
 from initlint.config import Loaded
-from initlint.rulefile import Rule, read
+from initlint.rulefile import Rule, built_in, read
 from initlint.text import safe
 
 __all__ = ["command"]
@@ -41,7 +42,8 @@ def command(context: click.Context, /, layout: str, **_: Any) -> int:
 
 def _record(rule: Rule, loaded: Loaded) -> dict[str, str]:
     config = loaded.config
-    source = loaded.origins.get(f"rules.{rule.code}.severity", "built in")
+    folder = Path(rule.path).parent
+    source = loaded.origins.get(f"rules.{rule.code}.severity", "built in" if folder == built_in() else str(folder))
     severity = str(config.rules.get(rule.code, {}).get("severity", _built_in_severity(rule)))
     if any(_named(rule, prefix) for prefix in config.ignore):
         severity, source = "off", loaded.origins.get("ignore", "ignore")
