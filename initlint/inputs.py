@@ -73,7 +73,7 @@ _STATE = re.compile(
     r"|initial_?state|prev(ious)?_?state|rnn_?state|lstm_?state|state_?(in|ins|h|c)s?$|^states?(_?\d+)?$)",
     re.IGNORECASE,
 )
-_BATCH = re.compile(r"^(n|b|bs|batch.*|.*batch(_?size)?|unk__\d+|\?)$", re.IGNORECASE)
+_BATCH = re.compile(r"^(n|b|bs|batch.*|.*batch(_?size)?)$", re.IGNORECASE)
 # Operators that keep what a value means: an input is followed through them.
 _PASS = frozenset(
     {

@@ -27,7 +27,7 @@ __all__ = ["Backward", "backpropagate"]
 Found: TypeAlias = tuple[float, float | None]
 
 SMALLER = (1, 2, 4)  # what the sides of images are divided by, in turn
-TAPE_ELEMENTS = 1 << 25  # all activations of all draws that are held at once
+TAPE_BYTES = 1 << 27  # all activations of all draws that are held at once
 MOST_DRAWS = 128
 
 
@@ -51,7 +51,13 @@ def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) 
     for factor in SMALLER:
         inputs = tuple(smaller(item, factor) for item in forward.inputs)
         share = prod(prod(item.shape) for item in inputs) / max(prod(prod(item.shape) for item in forward.inputs), 1)
-        draws = int(min(MOST_DRAWS, forward.draws, TAPE_ELEMENTS // max(per_draw * share, 1)))
+        draws = int(
+            min(
+                MOST_DRAWS,
+                forward.draws,
+                TAPE_BYTES // max(per_draw * share * np.dtype(forward.float_type).itemsize, 1),
+            )
+        )
         if draws >= 2 or assumptions.given:
             break
     if draws < 2:

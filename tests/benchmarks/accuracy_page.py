@@ -49,9 +49,7 @@ prediction is the same to the byte, the measurement up to its sampling.
 
 def page(table: Mapping[str, Any]) -> str:
     """The page's text."""
-    from accuracy_models import PACKAGES  # noqa: PLC0415 - torch is needed to import it
-
-    parts = [HEAD.format(packages=len(PACKAGES))]
+    parts = [HEAD.format(packages=table["packages"])]
     parts += [_states(table, part) for part in ("validation", "development")]
     parts += [_families(table), _calibration(table), _gradients(table), _missed(table), _models(table)]
     return "\n".join(parts).rstrip() + "\n"

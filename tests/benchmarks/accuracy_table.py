@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from accuracy import FIGURES, calibration, compare, summary
-from accuracy_models import Subject, architectures, family_of, packages, zoo
+from accuracy_models import PACKAGES, Subject, architectures, family_of, packages, zoo
 from accuracy_page import page
 
 from initlint.model import open_model
@@ -186,6 +186,7 @@ def main() -> None:
     before = json.loads(target.read_text()) if target.exists() else {}
     table = tabulate(results)
     table["failures"], table["partial"] = failures, partial
+    table["packages"] = len(PACKAGES)
     table["sources"] = dict(sorted(sources.items()))
     table["versions"] = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__}
     if options.skip_gradients:

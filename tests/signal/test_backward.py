@@ -91,9 +91,9 @@ def test_large_images_get_their_gradients_at_a_smaller_size(monkeypatch: pytest.
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *layers).eval()
     with open_model(exported(network, torch.randn(1, 3, 128, 128))) as model:
         forward = propagate(model, Assumptions(plain=True))
-        monkeypatch.setattr(
-            backward, "TAPE_ELEMENTS", 3 * sum(int(np.prod(shape)) for shape in forward.shapes.values()) // 2
-        )
+        per_draw = sum(int(np.prod(shape)) for shape in forward.shapes.values())
+        width = np.dtype(forward.float_type).itemsize
+        monkeypatch.setattr(backward, "TAPE_BYTES", int(1.5 * per_draw * width))
         large = backpropagate(model, forward, Assumptions(plain=True))
     with open_model(exported(network, torch.randn(1, 3, 64, 64))) as model:
         small = backpropagate(model, propagate(model, Assumptions(plain=True)), Assumptions(plain=True))

@@ -133,3 +133,11 @@ def test_tokens_are_rows_of_the_table_and_caches_are_zero() -> None:
     assert found.inputs[0].high == 50
     assert found.signals["y"].std == pytest.approx(table.std(), rel=0.05)
     assert found.reference_std["y"] == pytest.approx(found.signals["e"].signal_std)
+
+
+@pytest.mark.parametrize("height", ["?", "unk__7", "H"])
+def test_a_nameless_height_is_no_batch(height: str) -> None:
+    """Exporters write dimensions as question marks: an image of height 1 would fit no pooling."""
+    proto = model_of("g (float[n, 3, h, w] x) => (float[n, 3, a, b] y) { y = MaxPool<kernel_shape=[3, 3]>(x) }")
+    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_param = height
+    assert predicted(proto).inputs[0].shape == (1, 3, 224, 224)
