@@ -12,6 +12,7 @@ from initlint.absorption import fresh_statistics
 from initlint.channels import duplicated_channels, matrix_of
 from initlint.elements import FLOATS, Format
 from initlint.graph import Model, Node
+from initlint.histogram import histogram
 from initlint.index import Index
 from initlint.initializers import Origin, examine, std_kept, target_variance
 from initlint.initializers.recipes import weight_recipe
@@ -29,7 +30,7 @@ THREADED = 1 << 25  # bytes of weights from which threads pay
 WORKERS = 4
 
 
-_Read: TypeAlias = tuple[WeightStatistics, Origin | None, int]
+_Read: TypeAlias = tuple[WeightStatistics, Origin | None, int, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Examined:
     found: WeightStatistics | None
     origin: Origin | None
     duplicates: int | None
+    histogram: str | None
 
 
 def examine_layers(layers: Sequence[Layer], index: Index, target: Format | None = None) -> tuple[Examined, ...]:
@@ -55,7 +57,7 @@ def examine_layers(layers: Sequence[Layer], index: Index, target: Format | None 
     size = sum(layer.tensor.nbytes for layer in jobs.values() if layer.tensor is not None)
     workers = min(os.cpu_count() or 1, WORKERS) if size > THREADED else 1
     done = dict(zip(jobs, _in_threads(lambda layer: _read(layer, index, target), jobs.values(), workers), strict=True))
-    return tuple(Examined(layer, *done.get(key, (None, None, None))) for layer, key in zip(layers, keys, strict=True))
+    return tuple(Examined(layer, *done.get(key, (None, None, None, None))) for layer, key in zip(layers, keys, strict=True))
 
 
 def _in_threads(work: Callable[[Layer], _Read], layers: Collection[Layer], workers: int) -> Iterable[_Read]:
@@ -79,14 +81,14 @@ def _read(layer: Layer, index: Index, target: Format | None) -> _Read:
     assert layer.tensor is not None
     found = statistics(layer.tensor, layer.layout, target)
     if layer.layout is None or not found.count or found.nans or found.infs:
-        return found, None, 0
+        return found, None, 0, None
     bias = index.stored.get(layer.bias) if layer.bias is not None else None
     matrix = matrix_of(layer.tensor, layer.layout)
     values = bias.read() if bias is not None and bias.dtype in FLOATS and 0 < bias.count <= 1 << 20 else None
     origin = examine(
         matrix, layer.fan_in or 1.0, layer.fan_out or 1.0, bias=values, op=layer.node.op, groups=layer.groups
     )
-    return found, origin, duplicated_channels(layer.tensor, layer.layout, found)
+    return found, origin, duplicated_channels(layer.tensor, layer.layout, found), histogram(matrix, found.absmax)
 
 
 def phase_of(model: Model, examined: Sequence[Examined], index: Index) -> Phase:
@@ -156,6 +158,7 @@ def layer_row(item: Examined, *, absorbed: bool, depth: int, untrained: bool | N
         "absorbed": absorbed,
         "residual": layer.residual,
         "untrained": untrained,
+        "histogram": item.histogram,
     }
     if found is not None:
         row |= _weight_part(layer, found, item.duplicates)

@@ -127,6 +127,7 @@ variance        | REAL | value^2 | Variance of the effective weight (dequantised
 weight_std      | REAL | value | Its root.
 absmax_weight   | REAL | value | Largest magnitude.
 kurtosis        | REAL | | Excess kurtosis; 0 for a normal, -1.2 for a uniform distribution.
+histogram       | TEXT | | Shape of the distribution: 24 equal bins from -absmax_weight to absmax_weight, each a digit (0 to z) relative to the fullest.
 constant        | INTEGER | 0/1 | Whether all weights are equal.
 zero            | INTEGER | 0/1 | Whether all weights are zero.
 finite          | INTEGER | 0/1 | Whether no weight is NaN or infinite.

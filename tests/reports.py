@@ -59,7 +59,8 @@ def a_layer(index: int, model: str = "models/deep.onnx", **more: object) -> dict
         "model": model, "position": index, "name": f"fc{index + 1}", "op": "Gemm", "dtype": "float32", "shape": "256x256",
         "fan_in": 256.0, "activation": "relu", "weight_std": 0.0361, "target_std": 0.0884, "variance_ratio": 0.167,
         "gain": 0.41, "signal_std": 0.41**index, "std": 0.5 * 0.6**index + 0.03, "gradient_std": 0.41 ** max(0, 19 - index),
-        "initializer_phrase": "looks like PyTorch's nn.Linear default", **more,
+        "initializer_phrase": "looks like PyTorch's nn.Linear default", "weight": f"fc.{index}.weight", "depth": index + 1.0,
+        "absmax_weight": 0.0625, "histogram": "0" * 4 + "wxzyxwyzxwyzxwyz" + "0" * 4, **more,
     }  # fmt: skip
 
 

@@ -3,25 +3,18 @@
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from initlint.formats import View, html_chart, words
-from initlint.report import Finding, ModelRecord, Report, RuleRecord, Scalar
+from initlint.formats import View, html_chart, html_layers, words
+from initlint.report import Finding, ModelRecord, Report, RuleRecord
 
 __all__ = ["embedded_in", "render"]
 
 OPEN, CLOSE = '<script type="text/plain" id="report" data-encoding="zlib+base64">', "</script>"
 LARGEST_REPORT = 1 << 30
-MOST_LAYERS = 2000  # rows of the layer table; the JSON in the page has all
-COLUMNS = (  # of the layer table: column, heading, whether a number
-    ("name", "layer", False), ("op", "operator", False), ("dtype", "dtype", False), ("shape", "shape", False),
-    ("fan_in", "fan in", True), ("activation", "activation", False), ("weight_std", "std", True),
-    ("target_std", "target std", True), ("variance_ratio", "variance / target", True), ("gain", "gain", True),
-    ("signal_std", "signal std", True), ("measured_signal_std", "measured", True), ("absmax", "absmax", True),
-    ("backward_gain", "backward gain", True), ("initializer_phrase", "looks like", False),
-)  # fmt: skip
+WRITTEN_OUT = 5  # places of one rule that are open from the start; the others are behind a line to click
 
 
 def render(report: Report, _view: View) -> str:
@@ -38,7 +31,7 @@ def render(report: Report, _view: View) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">',
         f"<title>{escape(_title(report))}</title><style>{css}</style></head><body>",
         *_head(report),
-        *(line for model in report.models for line in _model(report, model)),
+        *(line for number, model in enumerate(report.models, 1) for line in _model(report, model, number)),
         *_rules(report),
         *_provenance(report),
         OPEN + base64.b64encode(zlib.compress(report.to_json(), 9)).decode() + CLOSE,
@@ -78,28 +71,45 @@ def _head(report: Report) -> Iterator[str]:
     yield f'<header class="verdict {worst}"><h1>{escape(_title(report))}</h1>'
     yield f"<p>{escape(', '.join([*counts, *refused]) or 'Nothing found.')}</p></header><main>"
     for item in report.skipped:
-        yield f'<article class="error"><h4><span class="tag">refused</span> <code>{escape(item.model)}</code></h4>'
+        yield f'<article class="refused"><h4><span class="tag">refused</span> <code>{escape(item.model)}</code></h4>'
         yield f"<p>{escape(item.message)} [{escape(item.reason)}]</p></article>"
+    if len(report.models) > 1:
+        yield from _contents(report)
 
 
-def _model(report: Report, model: ModelRecord) -> Iterator[str]:
+def _contents(report: Report) -> Iterator[str]:
+    """The models of a report, each with its verdict and a link to its part of the page."""
+    yield '<div class="scroll"><table class="sortable"><thead><tr><th scope="col">model</th><th scope="col">verdict</th>'
+    yield "".join(f'<th scope="col" class="n">{level}s</th>' for level in words.ORDER) + "</tr></thead><tbody>"
+    for number, model in enumerate(report.models, 1):
+        verdict = words.verdict(report, model.model)
+        amounts = "".join(
+            f'<td class="n">{amount or ""}</td>' for amount in (model.errors, model.warnings, model.notes)
+        )
+        yield (
+            f'<tr><td class="name"><a href="#m{number}">{escape(model.model)}</a></td>'
+            f'<td class="{verdict}"><span class="tag">{verdict}</span></td>{amounts}</tr>'
+        )
+    yield "</tbody></table></div>"
+
+
+def _model(report: Report, model: ModelRecord, number: int) -> Iterator[str]:
     layers = [layer for layer in report.layers if layer.get("model", model.model) == model.model]
-    yield f'<section><h2>{escape(model.model)}</h2><p class="soft">{escape(words.headline(model))}</p>'
-    yield html_chart.draw(layers, _format_of(layers))
     findings = words.worst_first(item for item in report.findings if item.model == model.model)
+    yield f'<section id="m{number}"><h2>{escape(model.model)}</h2><p class="soft">{escape(words.headline(model))}</p>'
+    errors = {item.depth: item.code for item in reversed(findings) if item.counts and item.severity == "error"}
+    yield html_chart.draw(layers, {depth: code for depth, code in errors.items() if depth is not None})
     yield f"<h3>Findings</h3>{'' if findings else '<p>None.</p>'}"
-    shown = [item for item in findings if item.folded_under is None]
     where = words.positions(report)
-    for finding in shown:
-        yield from _finding(finding, where)
+    for group in words.groups(item for item in findings if item.folded_under is None):
+        yield from _group(group, where)
     folded = [item for item in findings if item.folded_under is not None]
     if folded:
         yield f"<details><summary>{words.count(len(folded), 'finding')} explained by those above</summary>"
-        for finding in folded:
-            yield from _finding(finding, where)
+        for group in words.groups(folded):
+            yield from _group(group, where)
         yield "</details>"
-    if layers:
-        yield from _layers(layers)
+    yield from html_layers.table(layers)
     assumed = [*model.assumed, *([f"phase {model.phase}: {model.phase_reason}"] if model.phase_reason else [])]
     if model.unknown_operators:
         assumed.append(f"not understood: {model.unknown_operators}")
@@ -108,44 +118,34 @@ def _model(report: Report, model: ModelRecord) -> Iterator[str]:
     yield "</section>"
 
 
-def _format_of(layers: list[dict[str, Scalar]]) -> str | None:
-    """The narrow format whose limits the chart shows: that of the model's own weights, where it is one."""
-    names = {str(layer.get("dtype")) for layer in layers}
-    return next((name for name in html_chart.FORMATS if name in names), None)
+def _group(findings: Sequence[Finding], where: words.Positions) -> Iterator[str]:
+    """Findings of one rule: a box with what to do said once."""
+    first = findings[0]
+    silent = "" if first.counts else " silent"
+    amount = f' <span class="soft">{len(findings)} places</span>' if len(findings) > 1 else ""
+    yield f'<article class="{first.severity}{silent}"><h4><span class="tag">{first.severity} {first.code}</span> {escape(first.name)}{amount}</h4>'
+    for finding in findings[:WRITTEN_OUT]:
+        yield from _finding(finding, where)
+    if len(findings) > WRITTEN_OUT:
+        yield f"<details><summary>{len(findings) - WRITTEN_OUT} more</summary>"
+        for finding in findings[WRITTEN_OUT:]:
+            yield from _finding(finding, where)
+        yield "</details>"
+    suppressed = words.suppression(first)
+    rows = [
+        ("fix", words.shared_fix(findings)), ("also", words.explained(findings)), ("does not count", suppressed or "")
+    ]  # fmt: skip
+    lines = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in rows if text)
+    yield f"{f'<dl>{lines}</dl>' if lines else ''}</article>"
 
 
 def _finding(finding: Finding, where: words.Positions) -> Iterator[str]:
-    suppressed = words.suppression(finding)
-    silent = "" if finding.counts else " silent"
-    yield f'<article class="{finding.severity}{silent}"><h4><span class="tag">{finding.severity} {finding.code}</span> {escape(finding.name)}</h4>'
-    yield f"<p><code>{escape(words.place(finding))}</code></p><p>{escape(finding.message)}</p><dl>"
-    for line in words.blame(finding, where):
-        yield f"<dt>to blame</dt><dd>{escape(line)}</dd>"
-    if finding.fix:
-        yield f"<dt>fix</dt><dd>{escape(finding.fix)}</dd>"
+    yield f'<p class="place"><code>{escape(words.place(finding))}</code></p><p>{escape(finding.message)}</p>'
+    rows = [("to blame" if index == 0 else "", line) for index, line in enumerate(words.blame(finding, where))]
     if finding.trail:
-        yield f"<dt>on the way</dt><dd>{escape(', '.join(finding.trail))}</dd>"
-    if suppressed:
-        yield f"<dt>does not count</dt><dd>{escape(suppressed)}</dd>"
-    yield "</dl></article>"
-
-
-def _layers(layers: list[dict[str, Scalar]]) -> Iterator[str]:
-    columns = [item for item in COLUMNS if any(layer.get(item[0]) is not None for layer in layers)]
-    more = f" (the first {MOST_LAYERS})" if len(layers) > MOST_LAYERS else ""
-    yield f'<h3>Layers</h3><div class="scroll"><table class="sortable"><caption>{words.count(len(layers), "weight slot")}{more}</caption><thead><tr>'
-    yield "".join(f'<th scope="col">{heading}</th>' for _, heading, _ in columns) + "</tr></thead><tbody>"
-    for layer in layers[:MOST_LAYERS]:
-        yield "<tr>" + "".join(_cell(layer.get(column), numeric=numeric) for column, _, numeric in columns) + "</tr>"
-    yield "</tbody></table></div>"
-
-
-def _cell(value: Scalar, *, numeric: bool) -> str:
-    if value is None:
-        return '<td class="n" data-v=""></td>' if numeric else "<td></td>"
-    if numeric and isinstance(value, int | float):
-        return f'<td class="n" data-v="{value:.4g}">{escape(words.number(value))}</td>'
-    return f"<td>{escape(str(value))}</td>"
+        rows.append(("on the way", ", ".join(finding.trail)))
+    if rows:
+        yield "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(line)}</dd>" for name, line in rows) + "</dl>"
 
 
 def _rules(report: Report) -> Iterator[str]:

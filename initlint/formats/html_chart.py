@@ -1,6 +1,6 @@
-"""The signal chart of the HTML page: inline SVG, drawn here, readable with scripts off."""
+"""The signal chart of the HTML page: inline SVG, drawn here, readable with scripts off and at every width."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from math import ceil, floor, isfinite, log2
 from typing import Any, TypeAlias
@@ -10,25 +10,33 @@ from initlint.report import Scalar
 __all__ = ["SERIES", "draw"]
 
 Scale: TypeAlias = Callable[[Any], float]
+Lines: TypeAlias = Mapping[str, Sequence[float | None]]
 
 SERIES = (  # column of the layer table, class, name in the legend
     ("signal_std", "predicted", "signal, predicted"),
     ("std", "total", "total, predicted"),
     ("measured_signal_std", "measured", "signal, measured"),
     ("gradient_std", "gradient", "gradient, predicted"),
+    ("measured_gradient_std", "moved", "gradient, measured"),
 )
 FORMATS = {  # log2 of the smallest normal and of the largest value
     "float16": (-14.0, 16.0), "bfloat16": (-126.0, 128.0), "float8e4m3fn": (-6.0, 8.8), "float8e5m2": (-14.0, 15.8),
 }  # fmt: skip
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 960, 300, 48, 28, 10
+WIDTH, HEIGHT, EDGE = 1000, 100, 4  # of the drawing, which the page stretches; EDGE keeps the outermost marks inside
 MOST_POINTS = 600
+TITLE = 60  # characters of a layer's name in its tooltip: its end says most
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
 def draw(
-    layers: Sequence[dict[str, Scalar]], target: str | None = None, series: Sequence[tuple[str, str, str]] = SERIES
+    layers: Sequence[dict[str, Scalar]],
+    marked: Mapping[float, str] | None = None,
+    series: Sequence[tuple[str, str, str]] = SERIES,
 ) -> str:
-    """A figure with one line for each series that has two points or more; empty where none has."""
+    """A figure with one line for each series that has two points or more; empty where none has.
+
+    `marked` says at which depth which rule found an error. Numbers stand in a drawing of their own, which is not stretched.
+    """
     layers = _thinned(layers)
     lines = {column: _logs(layers, column) for column, _, _ in series}
     lines = {column: values for column, values in lines.items() if sum(value is not None for value in values) >= 2}
@@ -36,57 +44,98 @@ def draw(
     if not known:
         return ""
     step = next((step for step in STEPS if (max(known) - min(known)) / step <= 8), STEPS[-1])
-    low, high = (
-        floor(min(known) / step) * step,
-        max(ceil(max(known) / step) * step, floor(min(known) / step) * step + step),
-    )
+    low = floor(min(known) / step) * step
+    high = max(ceil(max(known) / step) * step, low + step)
 
-    def x(index: int) -> float:
-        return LEFT + (WIDTH - LEFT - 8) * (index + 0.5) / len(layers)
+    def x(index: float) -> float:
+        return WIDTH * (index + 0.5) / len(layers)
 
     def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
+        return EDGE + (HEIGHT - 2 * EDGE) * (high - value) / (high - low)
 
-    label = f"log2 of the standard deviation at each layer, from {known[0]:.1f} to {known[-1]:.1f}"
-    parts = [f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">']
-    for smallest, largest in [FORMATS[target]] if target in FORMATS else []:
-        for start, stop in ((low, min(smallest, high)), (max(largest, low), high)):
-            if start < stop:
-                parts.append(
-                    f'<rect class="band" x="{LEFT}" y="{y(stop):.1f}" width="{WIDTH - LEFT - 8}" height="{y(start) - y(stop):.1f}">'
-                    f"<title>outside {target}</title></rect>"
-                )
-    for mark in range(low, high + 1, step):
-        parts.append(
-            f'<path class="grid" d="M{LEFT} {y(mark):.1f}H{WIDTH - 8}"/><text x="{LEFT - 6}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark}</text>'
-        )
-    for column, name, _ in series:
-        if column in lines:
-            parts.append(f'<path class="s {name}" d="{_path(lines[column], x, y)}"/>')
-    parts += _points(layers, lines.get("signal_std", []), x, y)
+    marks = range(low, high + 1, step)
+    numbers = "".join(f'<text x="100%" y="{y(mark):.1f}%" dy=".35em" text-anchor="end">{mark}</text>' for mark in marks)
+    drawing = "".join(
+        [
+            *_bands(layers, low, high, y),
+            *(f'<path class="grid" d="M0 {y(mark):.1f}H{WIDTH}"/>' for mark in marks),
+            *_marked(layers, marked or {}, x),
+            *(f'<path class="s {name}" d="{_path(lines[column], x, y)}"/>' for column, name, _ in series if column in lines),
+            *_columns(layers, lines, series),
+        ]
+    )  # fmt: skip
     first, last = escape(str(layers[0].get("name"))[:40]), escape(str(layers[-1].get("name"))[:40])
-    parts.append(
-        f'<text x="{LEFT}" y="{HEIGHT - 8}">{first}</text><text x="{WIDTH - 8}" y="{HEIGHT - 8}" text-anchor="end">{last}</text>'
+    return (
+        f'<figure><div class="plot"><svg class="axis" aria-hidden="true">{numbers}</svg>'
+        f'<svg class="lines" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{_label(lines, series)}">'
+        f'{drawing}</svg></div><div class="ends"><span>{first}</span><span>{last}</span></div>'
+        f'<figcaption class="legend"><span>log2 of the standard deviation, by layer:</span>'
+        f"{''.join(_legend(layers, lines, marked or {}, series))}</figcaption></figure>"
     )
-    parts.append(
-        f'</svg><figcaption class="legend"><span>log2 of the standard deviation, by layer:</span>{"".join(_legend(lines, series))}</figcaption></figure>'
-    )
-    return "".join(parts)
 
 
-def _legend(lines: dict[str, list[float | None]], series: Sequence[tuple[str, str, str]]) -> Iterator[str]:
-    for column, name, text in series:
-        if column in lines:
-            yield f'<span><svg viewBox="0 0 32 8" aria-hidden="true"><path class="s {name}" d="M0 4H32"/></svg> {escape(text)}</span>'
+def _label(lines: Lines, series: Sequence[tuple[str, str, str]]) -> str:
+    """The chart in words, for who does not see it."""
+    parts = []
+    for column, _, text in series:
+        ends = [value for value in lines.get(column, ()) if value is not None]
+        if ends:
+            parts.append(f"{text}: from {ends[0]:.1f} to {ends[-1]:.1f}")
+    return "log2 of the standard deviation from the first layer to the last. " + "; ".join(parts)
 
 
-def _points(layers: Sequence[Any], values: Sequence[float | None], x: Scale, y: Scale) -> Iterator[str]:
-    """An invisible disc a layer, with its figures as the browser's own tooltip."""
-    for index, (layer, value) in enumerate(zip(layers, values, strict=False)):
-        if value is not None:
+def _format(layers: Sequence[dict[str, Scalar]]) -> str | None:
+    """The narrow format whose limits are drawn: the one asked about, else that of the model's own weights."""
+    asked = next((str(layer["target_format"]) for layer in layers if layer.get("target_asked")), None)
+    names = [asked, *(str(layer.get("dtype")) for layer in layers)]
+    return next((name for name in names if name in FORMATS), None)
+
+
+def _bands(layers: Sequence[dict[str, Scalar]], low: float, high: float, y: Scale) -> Iterator[str]:
+    """What lies beyond the largest and below the smallest normal value of the format."""
+    name = _format(layers)
+    if name is None:
+        return
+    smallest, largest = FORMATS[name]
+    for start, stop in ((low, min(smallest, high)), (max(largest, low), high)):
+        if start < stop:
             yield (
-                f'<circle class="hit" cx="{x(index):.1f}" cy="{y(value):.1f}" r="5"><title>'
-                f"{escape(str(layer.get('name')))}: signal std {layer['signal_std']:.3g}</title></circle>"
+                f'<rect class="band" x="0" y="{y(stop):.1f}" width="{WIDTH}" height="{y(start) - y(stop):.1f}">'
+                f"<title>outside {name}</title></rect>"
+            )
+
+
+def _marked(layers: Sequence[dict[str, Scalar]], marked: Mapping[float, str], x: Scale) -> Iterator[str]:
+    """A vertical line at the first layer of each depth at which an error was found."""
+    depths = [layer.get("depth") for layer in layers]
+    for depth, code in marked.items():
+        if depth in depths:
+            yield f'<path class="bad" d="M{x(depths.index(depth)):.1f} 0V{HEIGHT}"><title>{escape(code)}</title></path>'
+
+
+def _legend(
+    layers: Sequence[dict[str, Scalar]], lines: Lines, marked: Mapping[float, str], series: Sequence[tuple[str, str, str]]
+) -> Iterator[str]:
+    keys = [(f's {name}" d="M0 4H32', text) for column, name, text in series if column in lines]
+    depths = {layer.get("depth") for layer in layers}
+    keys += [('bad" d="M16 0V8', code) for code in dict.fromkeys(code for at, code in marked.items() if at in depths)]
+    name = _format(layers)
+    if name is not None:
+        keys.append(('band" d="M0 0H32V8H0Z', f"outside {name}"))
+    for shape, text in keys:
+        yield f'<span><svg viewBox="0 0 32 8" aria-hidden="true"><path class="{shape}"/></svg> {escape(text)}</span>'
+
+
+def _columns(layers: Sequence[Any], lines: Lines, series: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """An invisible column a layer, with its figures as the browser's own tooltip."""
+    for index, layer in enumerate(layers):
+        figures = [
+            f"{text} {layer[column]:.3g}" for column, _, text in series if column in lines and lines[column][index] is not None
+        ]  # fmt: skip
+        if figures:
+            yield (
+                f'<rect class="hit" x="{WIDTH * index / len(layers):.1f}" width="{WIDTH / len(layers):.1f}" height="{HEIGHT}">'
+                f"<title>{escape(str(layer.get('name'))[-TITLE:])}\n{chr(10).join(figures)}</title></rect>"
             )
 
 

@@ -11,12 +11,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const upward = heading.getAttribute("aria-sort") !== "ascending";
       for (const other of heading.parentNode.children) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", upward ? "ascending" : "descending");
-      const key = (row) => row.cells[column].dataset.v ?? row.cells[column].textContent;
+      const key = (row) => row.cells[column].dataset.v ?? row.cells[column].firstChild?.textContent ?? "";
       const rows = Array.from(body.rows, (row, index) => ({ row, index, key: key(row) }));
       rows.sort((a, b) => {
         if ((a.key === "") !== (b.key === "")) return a.key === "" ? 1 : -1;
         const [x, y] = [Number(a.key), Number(b.key)];
-        const order = Number.isNaN(x) || Number.isNaN(y) ? a.key.localeCompare(b.key) : x - y;
+        const order = Number.isNaN(x) || Number.isNaN(y) ? a.key.localeCompare(b.key, "en", { numeric: true }) : x - y;
         return (upward ? order : -order) || a.index - b.index;
       });
       body.append(...rows.map((item) => item.row));

@@ -1,9 +1,7 @@
 """`text`: for a person at a terminal. The signal as a picture, then what is wrong, worst first, then one summary line."""
 
-import re
 import textwrap
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from initlint.formats import View, signal_chart, words
 from initlint.report import Finding, ModelRecord, Report, Scalar, Skipped
@@ -40,16 +38,8 @@ def _model(report: Report, model: ModelRecord, view: View) -> Iterator[str]:
     if view.verbose:
         yield from _assumptions(report, model)
     where, beside = words.positions(report), words.beside(report)
-    for group in _groups(findings):
+    for group in words.groups(findings):
         yield "\n".join(_group(group, view, where, beside))
-
-
-def _groups(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Findings of one rule, severity and state together, in the order in which the first of each comes."""
-    groups: dict[tuple[str, str, str | None], list[Finding]] = {}
-    for finding in findings:
-        groups.setdefault((finding.code, finding.severity, words.suppression(finding)), []).append(finding)
-    return list(groups.values())
 
 
 def levels(report: Report, model: str) -> list[signal_chart.Level]:
@@ -95,15 +85,14 @@ def _group(findings: Sequence[Finding], view: View, where: words.Positions, besi
         lines = _wrapped(f"and {len(others)} more, -v writes them out: {_named(others)}", view)
         yield f"  --> {lines[0]}"
         yield from (f"      {line}" for line in lines[1:])
-    fix = _shared_fix(findings)
+    fix = words.shared_fix(findings)
     if fix:
         opening, *rest = _wrapped(fix, view, "") or [""]
         yield f"   = fix  {opening}"
         yield from (f"          {line}" for line in rest)
-    explained = Counter(item.split()[0] for finding in findings for item in finding.folded)
+    explained = words.explained(findings)
     if explained and not view.verbose:
-        codes = ", ".join(f"{amount} {code}" for code, amount in explained.most_common())
-        yield f"   = also {words.count(explained.total(), 'finding')} it explains: {codes}"
+        yield f"   = also {explained}"
     yield f"   = more {words.MORE} {first.code}"
 
 
@@ -115,12 +104,6 @@ def _named(findings: Sequence[Finding]) -> str:
             return ", ".join([*names, "..."])
         names.append(finding.place)
     return ", ".join(names)
-
-
-def _shared_fix(findings: Sequence[Finding]) -> str:
-    """What to do, but for the sentences that differ from place to place: the measurements say those."""
-    first, *others = (re.split(r"(?<=[.;]) ", finding.fix) for finding in findings)
-    return " ".join(sentence for sentence in first if all(sentence in other for other in others)).rstrip(".")
 
 
 def _finding(finding: Finding, view: View, where: words.Positions, beside: str | None) -> Iterator[str]:

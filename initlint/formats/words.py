@@ -1,13 +1,15 @@
 """What several formats say in the same words: order, places, numbers, blame, verdicts."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from initlint.report import Blamed, Finding, ModelRecord, Report
 
 __all__ = [
-    "MORE", "ORDER", "Beside", "Positions", "beside", "blame", "count", "headline", "number", "of_model", "place", "positions", "probe", "probe_falls_short", "shown", "state", "suppression", "verdict",
-    "worst_first",
+    "MORE", "ORDER", "Beside", "Positions", "beside", "blame", "count", "explained", "groups", "headline", "number", "of_model",
+    "place", "positions", "probe", "probe_falls_short", "shared_fix", "shown", "state", "suppression", "verdict", "worst_first",
 ]  # fmt: skip
 
 Positions: TypeAlias = Mapping[tuple[str, str], int]
@@ -36,6 +38,30 @@ def shown(report: Report, *, verbose: bool) -> list[Finding]:
 def of_model(report: Report, model: str) -> list[Finding]:
     """A model's findings, worst first, folded ones left out."""
     return worst_first(item for item in report.findings if item.model == model and item.folded_under is None)
+
+
+def groups(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Findings of one rule, severity and state together, in the order in which the first of each comes."""
+    found: dict[tuple[str, str, str | None], list[Finding]] = {}
+    for finding in findings:
+        found.setdefault((finding.code, finding.severity, suppression(finding)), []).append(finding)
+    return list(found.values())
+
+
+def shared_fix(findings: Sequence[Finding]) -> str:
+    """What to do, but for the sentences that differ from place to place: the measurements say those."""
+    first, *others = (re.split(r"(?<=[.;]) ", finding.fix) for finding in findings)
+    return " ".join(sentence for sentence in first if all(sentence in other for other in others)).rstrip(".")
+
+
+def explained(findings: Sequence[Finding]) -> str:
+    """How many findings of which rules these explain; empty where they explain none."""
+    codes = Counter(item.split()[0] for finding in findings for item in finding.folded)
+    if not codes:
+        return ""
+    return f"{count(codes.total(), 'finding')} it explains: " + ", ".join(
+        f"{amount} {code}" for code, amount in codes.most_common()
+    )
 
 
 def place(finding: Finding) -> str:

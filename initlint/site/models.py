@@ -106,9 +106,7 @@ def _versions(fleet: Fleet, history: Sequence[Row], layers: Sequence[Row]) -> st
         for layer in rows:
             layer[column] = old.get(layer["name"])
         series.append((column, f"older{len(series) - 1}", f"signal in run {entry['run']}"))
-    kinds = {str(layer["dtype"]) for layer in layers}
-    target = next((name for name in html_chart.FORMATS if name in kinds), None)
-    return html_chart.draw(rows, target, series)
+    return html_chart.draw(rows, series=series)
 
 
 def _findings(found: Sequence[Row]) -> Iterator[str]:
