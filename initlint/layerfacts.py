@@ -57,7 +57,9 @@ def examine_layers(layers: Sequence[Layer], index: Index, target: Format | None 
     size = sum(layer.tensor.nbytes for layer in jobs.values() if layer.tensor is not None)
     workers = min(os.cpu_count() or 1, WORKERS) if size > THREADED else 1
     done = dict(zip(jobs, _in_threads(lambda layer: _read(layer, index, target), jobs.values(), workers), strict=True))
-    return tuple(Examined(layer, *done.get(key, (None, None, None, None))) for layer, key in zip(layers, keys, strict=True))
+    return tuple(
+        Examined(layer, *done.get(key, (None, None, None, None))) for layer, key in zip(layers, keys, strict=True)
+    )
 
 
 def _in_threads(work: Callable[[Layer], _Read], layers: Collection[Layer], workers: int) -> Iterable[_Read]:

@@ -114,7 +114,10 @@ def _marked(layers: Sequence[dict[str, Scalar]], marked: Mapping[float, str], x:
 
 
 def _legend(
-    layers: Sequence[dict[str, Scalar]], lines: Lines, marked: Mapping[float, str], series: Sequence[tuple[str, str, str]]
+    layers: Sequence[dict[str, Scalar]],
+    lines: Lines,
+    marked: Mapping[float, str],
+    series: Sequence[tuple[str, str, str]],
 ) -> Iterator[str]:
     keys = [(f's {name}" d="M0 4H32', text) for column, name, text in series if column in lines]
     depths = {layer.get("depth") for layer in layers}
