@@ -68,10 +68,13 @@ def detect_phase(layers: Sequence[LayerEvidence], norms: Sequence[NormEvidence] 
     votes += [vote for norm in norms for vote in _norm_votes(norm)]
     fresh = sum(vote for vote in votes if vote > 0.0)
     trained = -sum(vote for vote in votes if vote < 0.0)
+    # Biases that still look drawn are what training hardly moves (they were alone in every trained model once called fresh on
+    # the development half of docs/calibration.md): they support, never decide.
+    without = fresh - BIASES["drawn"] * sum(layer.bias == "drawn" for layer in layers)
     counts = {verdict: sum(layer.verdict == verdict for layer in layers) for verdict in VERDICTS}
     reason = ", ".join(f"{count} of {len(layers)} layers {verdict}" for verdict, count in counts.items() if count)
     strongest, total = max(fresh, trained), fresh + trained
-    if strongest < ENOUGH or strongest < DECIDED * total:
+    if strongest < ENOUGH or strongest < DECIDED * total or (fresh > trained and without < ENOUGH):
         return Phase("undecided", strongest / (total + 1.0), reason or "no layer")
     return Phase("init" if fresh > trained else "trained", strongest / (total + 1.0), reason or "norms only")
 
