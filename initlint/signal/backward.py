@@ -27,6 +27,7 @@ __all__ = ["Backward", "backpropagate"]
 Found: TypeAlias = tuple[float, float | None]
 
 SMALLER = (1, 2, 4)  # what the sides of images are divided by, in turn
+WORK = 5e9  # multiply-adds of all draws forward; the way back costs twice that
 TAPE_BYTES = 1 << 27  # all activations of all draws that are held at once
 MOST_DRAWS = 128
 
@@ -62,6 +63,7 @@ def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) 
             break
     if draws < 2:
         return Backward({}, 0, "the activations are too large to be kept")
+    draws = int(np.clip(WORK / forward.work, 2, draws))
     run = Run(
         draws=draws,
         float_type=np.float64 if forward.float_type == "float64" else np.float32,
