@@ -20,6 +20,7 @@ __all__ = ["Converter"]
 DEEPEST = 30  # levels of If, Loop and Scan
 MOST_INTS = 1_000_000  # entries of one attribute
 NESTED_TYPES = 8
+LONGEST_NAME = 4096  # characters of a name that are kept
 FLOAT, INT, STRING, TENSOR, GRAPH, FLOATS, INTS, STRINGS, TENSORS, GRAPHS, SPARSE = range(1, 12)
 TYPE_PROTO, TYPE_PROTOS = 13, 14
 
@@ -130,11 +131,11 @@ class Converter:
             raise Refusal(Reason.GRAPH, f"{written[:80]!r} is defined twice")
         if scope.outer is not None and scope.outer.find(written) is not None:
             raise Refusal(Reason.GRAPH, f"a subgraph defines {written[:80]!r} again")
-        name = written
+        short = name = _shortened(written)
         number = 1
         while name in self._taken:
             number += 1
-            name = f"{written}#{number}"
+            name = f"{short}#{number}"
         self._taken.add(name)
         scope.names[written] = name
         return name
@@ -200,7 +201,8 @@ class Converter:
         nodes.append(Node(proto.op_type, domain, version, name, inputs, outputs, attributes, self._index))
 
     def _node_name(self, wanted: str) -> str:
-        name, number = wanted, 1
+        name = wanted = _shortened(wanted)
+        number = 1
         while name in self._node_names:
             number += 1
             name = f"{wanted}#{number}"
@@ -339,6 +341,11 @@ class _Typed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._proto, name)
+
+
+def _shortened(name: str) -> str:
+    """A name that every table and report can afford to repeat; which names are one was decided on the whole of it."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
 
 
 def _check_nesting(proto: Any, name: str) -> None:

@@ -27,6 +27,7 @@ __all__ = ["external_locations", "open_model"]
 # A StringStringEntryProto with the key "location": two fields, and the length of the second in one byte or two.
 LOCATION = re.compile(rb"\x0a\x08location\x12([\x00-\x7f]|[\x80-\xff][\x00-\x1f])", re.DOTALL)
 ModelProto = model_class()
+LONGEST_PRODUCER = 1000  # characters
 NEWEST_IR = 20  # a higher number is no version of ONNX but noise
 
 
@@ -120,7 +121,7 @@ def _model(proto: Any, reader: TensorReader, path: str, size: int, files: Extern
         opset=opsets.get("", 1),
         opsets=opsets,
         producer=" ".join(
-            as_text(text, "the producer") for text in (proto.producer_name, proto.producer_version)
+            as_text(text, "the producer")[:LONGEST_PRODUCER] for text in (proto.producer_name, proto.producer_version)
         ).strip(),
         graph=graph,
     )
