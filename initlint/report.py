@@ -177,6 +177,12 @@ class Report(msgspec.Struct, frozen=True, dict=True):
         """Canonical JSON: keys in the order of the schema, numbers to six significant digits, no NaN."""
         return msgspec.json.format(msgspec.json.encode(rounded(msgspec.to_builtins(self))), indent=1) + b"\n"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, the picture of the signal, the findings worst first; no script, no network."""
+        from initlint.formats import notebook  # noqa: PLC0415 - only a notebook asks
+
+        return notebook.render(self)
+
     @classmethod
     def from_json(cls, payload: bytes | str) -> "Report":
         """Read a report; msgspec.ValidationError where it is none."""

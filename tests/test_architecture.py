@@ -67,7 +67,7 @@ def test_only_the_reader_opens_models() -> None:
         ("tables", ("initlint",)),
         ("rules", ("initlint.model", "initlint.graph", "initlint.layers", "initlint.signal", "initlint.formats", "onnx", "numpy")),
         ("rulefile", ("initlint.model", "initlint.graph", "initlint.layers", "initlint.signal", "initlint.formats", "onnx", "numpy")),
-        ("report", ("initlint.model", "initlint.rules", "initlint.formats", "initlint.analysis", "numpy")),
+        ("report", ("initlint.model", "initlint.rules", "initlint.analysis", "numpy")),
         ("graph", ("initlint.model", "initlint.layers", "initlint.signal", "initlint.rules")),
         ("weights", ("initlint.model", "initlint.layers", "initlint.rules", "initlint.signal")),
         ("layers", ("initlint.rules", "initlint.facts", "initlint.signal", "initlint.report")),
@@ -77,6 +77,16 @@ def test_no_way_back(low: str, high: tuple[str, ...]) -> None:
     """Facts know no rules, rules know no ONNX, and nothing looks up the way that data came down."""
     for name in imports(PACKAGE / f"{low}.py"):
         assert not any(name == item or name.startswith(item + ".") for item in high), name
+
+
+def test_a_report_knows_one_format_and_only_when_a_notebook_asks() -> None:
+    """`_repr_html_` must be a method of the report; nothing else leads from it to a format."""
+    report = PACKAGE / "report.py"
+    assert {name for name in imports(report) if name.startswith("initlint.formats")} <= {
+        "initlint.formats",
+        "initlint.formats.notebook",
+    }
+    assert not any(name.startswith("initlint.formats") for name in imports(report, at_load=True))
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if home(path).startswith("formats/")], ids=home)
