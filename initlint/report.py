@@ -211,15 +211,20 @@ def fingerprint(code: str, model: str, node: str, slot: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
+INCOMPLETE = "IL001"  # what --allow-partial accepts
+
+
 def exit_code(report: Report, fail_on: str, *, allow_partial: bool = False) -> int:
     """0 nothing at or above `fail_on`; 1 findings; 2 the answer cannot be trusted. 2 beats 1.
 
-    `allow_partial` takes the 2 back from rules that say the analysis is incomplete; never from a model not analysed.
+    With `allow_partial` the rule that says the analysis is incomplete counts for neither code; a model not analysed, and a
+    device asked for and not used, are 2 all the same.
     """
     if report.skipped:
         return 2
-    counting = [finding for finding in report.findings if finding.counts]
-    if any(finding.exit == 2 for finding in counting) and not allow_partial:
+    accepted = INCOMPLETE if allow_partial else None
+    counting = [finding for finding in report.findings if finding.counts and finding.code != accepted]
+    if any(finding.exit == 2 for finding in counting):
         return 2
     floor = RANKS[fail_on]
     return int(any(RANKS[finding.severity] >= floor for finding in counting))
