@@ -17,12 +17,8 @@ from initlint.text import safe
 __all__ = ["command", "folders"]
 
 
-def _complete(_context: click.Context, _parameter: click.Parameter, start: str) -> list[str]:
-    return sorted(path.stem for path in built_in().glob("*.toml") if path.stem.startswith(start.upper()))
-
-
 @click.command(cls=options.Grouped, context_settings={"max_content_width": 100})
-@click.argument("codes", nargs=-1, required=True, metavar="CODE...", shell_complete=_complete)
+@click.argument("codes", nargs=-1, required=True, metavar="CODE...", shell_complete=options.rule_codes)
 @options.rule_options
 @click.pass_context
 def command(context: click.Context, /, codes: tuple[str, ...], **_: Any) -> int:

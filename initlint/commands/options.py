@@ -6,12 +6,13 @@ from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from initlint import config as configuration
 from initlint.errors import Reason, Refusal
 from initlint.text import safe
 
-__all__ = ["Grouped", "analysis_options", "loaded", "overrides", "rule_options", "setting"]
+__all__ = ["Grouped", "analysis_options", "loaded", "overrides", "rule_codes", "rule_options", "setting"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,12 +76,23 @@ def analysis_options(command: F) -> F:
     )
 
 
+def rule_codes(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Codes of rules that begin as typed, with the rules' names, for the shell's completion."""
+    from initlint.rulefile import built_in, read  # noqa: PLC0415 - only while completing
+
+    typed, listed = incomplete.upper(), incomplete[: incomplete.rfind(",") + 1]
+    start = typed[len(listed) :]
+    found = [path for path in sorted(built_in().glob("*.toml")) if path.stem.startswith(start)]
+    return [CompletionItem(listed + path.stem, help=read(path).name) for path in found]
+
+
 def rule_options(command: F) -> F:
     """Which rules are in force, and where settings come from."""
     return _apply(
         command,
-        setting("Rules", "--select", multiple=True, metavar="CODES", help="Only these: IL201, IL2, IL, ..."),
-        setting("Rules", "--ignore", multiple=True, metavar="CODES", help="Not these."),
+        setting("Rules", "--select", multiple=True, metavar="CODES", help="Only these: IL201, IL2, IL, ...",
+                shell_complete=rule_codes),
+        setting("Rules", "--ignore", multiple=True, metavar="CODES", help="Not these.", shell_complete=rule_codes),
         setting(
             "Rules", "--rules", multiple=True, metavar="DIR", help="A folder of your own rules.",
             type=click.Path(exists=True, file_okay=False),
