@@ -114,6 +114,22 @@ def test_the_action_asks_for_what_it_has() -> None:
     assert set(re.findall(r"inputs\.([\w-]+)", text)) == set(yaml.safe_load(text)["inputs"])
 
 
+def test_our_own_workflow_uses_the_action_as_it_is() -> None:
+    """Each use passes inputs that the action has, reads outputs that it has, and splices nothing into a script."""
+    action = loaded(ACTION / "action.yml")
+    steps = loaded(ROOT / ".github/workflows/ci.yml")["jobs"]["action"]["steps"]
+    uses = [step for step in steps if step.get("uses", "").startswith("./")]
+    assert len(uses) == 2
+    for step in uses:
+        assert (ROOT / step["uses"] / "action.yml").is_file()
+        assert set(step["with"]) <= set(action["inputs"])
+        assert (ROOT / step["with"]["models"]).is_file()
+    read = re.findall(r"steps\.bad\.outputs\.([\w-]+)", str(steps))
+    assert read
+    assert set(read) <= set(action["outputs"])
+    assert not any("${{" in step.get("run", "") for step in steps)
+
+
 @BOTH
 def test_the_workflow_for_github(project: Path, kind: str, code: int) -> None:
     """One file copied: a good model passes the check, a bad one fails it, with annotations, summary and SARIF."""
