@@ -315,3 +315,26 @@ def test_the_dockerfile() -> None:
         [sys.executable, "-m", *command], env=environment(), capture_output=True, text=True, check=False
     )
     assert result.returncode == 0
+
+
+def test_the_page_about_ci(project: Path) -> None:
+    """Every file that it names is there, its commands run and write what they say, its inputs and gauges are the real ones."""
+    page = (ROOT / "docs/ci.md").read_text("utf-8")
+    for name in re.findall(r"`((?:samples|\.github)/[\w./-]+)", page):
+        assert (ROOT / name).exists(), name
+    assert (ROOT / ".pre-commit-hooks.yaml").is_file()
+    declared = set(loaded(ACTION / "action.yml")["inputs"])
+    row = next(line for line in page.splitlines() if "composite action" in line)
+    named = set(re.findall(r"`([\w-]+)`", row.split("inputs")[1].split("output")[0]))
+    assert named <= declared
+    (project / "checkout/models").mkdir()
+    shutil.copy(SAMPLES / "bad/IL202.onnx", project / "checkout/models/model.onnx")
+    commands = [line for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in text.strip().splitlines()]
+    assert len(commands) == 2
+    for command in commands:
+        assert shell(project, command).returncode == 0
+    written = (project / "checkout/initlint.prom").read_text("utf-8")
+    assert {family.name for family in text_string_to_metric_families(written)} == set(
+        re.findall(r"`(initlint_\w+)`", page)
+    )
+    assert (project / "checkout/facts.sqlite").read_bytes().startswith(b"SQLite format 3\0")
