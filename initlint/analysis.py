@@ -101,7 +101,7 @@ def analyse(source: Any, settings: Settings) -> Report:
         with clock.stage("signal"):
             propagation = propagate(model, assumptions)
         with clock.stage("gradient"):
-            backward = _backward(model, propagation, assumptions)
+            backward = _backward(model, propagation, assumptions) if layers else Backward({}, 0, "no layers")
         probe = None
         if config.probe:
             from initlint.probe.run import Allowance, run_probe  # noqa: PLC0415 - the probe is optional
