@@ -3,11 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BINS", "LEVELS", "heights", "histogram"]
+from initlint.bins import BINS, LEVELS
 
-BINS = 24  # equal ones from -largest to largest, so that what lies off centre or far out is seen to
+__all__ = ["histogram"]
+
 SAMPLE = 1 << 14  # values counted: a bin that holds a hundredth of them is known to a tenth of that
-LEVELS = "0123456789abcdefghijklmnopqrstuvwxyz"  # 0 is empty, z the fullest bin; in between to the next higher
 
 
 def histogram(matrix: npt.NDArray[np.generic], largest: float) -> str | None:
@@ -21,9 +21,3 @@ def histogram(matrix: npt.NDArray[np.generic], largest: float) -> str | None:
     counts = np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS)
     digits = -(-counts * (len(LEVELS) - 1) // counts.max())
     return "".join(LEVELS[digit] for digit in digits)
-
-
-def heights(word: str) -> tuple[float, ...]:
-    """The bins' heights between 0 and 1; none where the word is no histogram."""
-    digits = [LEVELS.find(letter) for letter in word[: 4 * BINS]]
-    return tuple(digit / (len(LEVELS) - 1) for digit in digits) if min(digits, default=-1) >= 0 else ()

@@ -99,6 +99,7 @@ def test_formats_are_functions_of_the_report(path: Path) -> None:
         "initlint.errors",
         "initlint.rulefile",
         "initlint.sanitised",
+        "initlint.bins",
     )
     for name in imports(path):
         assert not name.startswith("initlint") or name == "initlint" or name.startswith(allowed), name

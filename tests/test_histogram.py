@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from initlint.histogram import BINS, LEVELS, SAMPLE, heights, histogram
+from initlint.bins import BINS, LEVELS, heights
+from initlint.histogram import SAMPLE, histogram
 
 
 @pytest.mark.parametrize("draw", ["normal", "uniform", "ramp"])

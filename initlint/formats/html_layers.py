@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from initlint.bins import heights
 from initlint.formats import words
-from initlint.histogram import heights
 from initlint.report import Scalar
 
 __all__ = ["table"]
