@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pwd
+import signal
 import shutil
 import sqlite3
 import subprocess
@@ -137,7 +138,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             )
             yield f"postgresql://initlint@/postgres?host={folder}"
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # SIGTERM would wait for every connection that a test left open
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def test_postgresql_holds_the_same(fleet: Path, server: str) -> None:
