@@ -4,8 +4,8 @@ import contextlib
 import json
 import os
 import pwd
-import signal
 import shutil
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
