@@ -13,6 +13,7 @@ import os
 import random
 import resource
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -216,12 +217,20 @@ def kills(options: argparse.Namespace) -> None:
         process.communicate()
         if rounds % 50 < 3:
             print(counts, flush=True)
-        if ask(store, "SELECT state FROM run WHERE id = ?", run)[0][0] == "finished":
+        if _finished(store, run):
             assert _same(store, run, whole)
             run += 1
     subprocess.run([*COMMAND, *arguments, "-s", store, "--resume"], env=environment(), check=False, capture_output=True)
     assert _same(store, run, whole)
     print(rounds, "rounds over", run, "runs, each equal to the undisturbed one:", counts)
+
+
+def _finished(store: Path, run: int) -> bool:
+    """Whether a run is closed; a log may have been cut back to before the run, or before the tables themselves."""
+    try:
+        return ask(store, "SELECT state FROM run WHERE id = ?", run) == [("finished",)]
+    except sqlite3.OperationalError:
+        return False
 
 
 def _kill_seasoned(process: int) -> bool:
