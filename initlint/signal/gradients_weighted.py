@@ -149,7 +149,9 @@ def _batched(left: Array, right: Array) -> Array:
     """Matrix product of draws whose ranks may differ behind the axis of draws."""
     rank = max(left.ndim, right.ndim)
     left, right = (item.reshape(item.shape[0], *(1,) * (rank - item.ndim), *item.shape[1:]) for item in (left, right))
-    if right.size == right.shape[-2] * right.shape[-1]:  # one matrix for all draws: one product in place of many narrow ones
+    if (
+        right.size == right.shape[-2] * right.shape[-1]
+    ):  # one matrix for all draws: one product in place of many narrow ones
         flat = left.reshape(-1, left.shape[-1]) @ right.reshape(right.shape[-2:])
         return np.asarray(flat.reshape(*left.shape[:-1], right.shape[-1]))
     return np.asarray(np.matmul(left, right))
