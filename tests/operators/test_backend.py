@@ -31,7 +31,9 @@ EXCEPTIONS = {
     "test_cast_e8m0_FLOAT_to_FLOAT8E8M0": "a type of scales only, kept unrounded",
     "test_cast_e8m0_FLOAT16_to_FLOAT8E8M0": "a type of scales only, kept unrounded",
 }
-NOT_FOLLOWED = {"test_ai_onnx_ml_tree_ensemble_set_membership": "membership in a set: its tensors are unknown, and said to be"}
+NOT_FOLLOWED = {
+    "test_ai_onnx_ml_tree_ensemble_set_membership": "membership in a set: its tensors are unknown, and said to be"
+}
 UNSUPPORTED = {"Optional", "OptionalGetElement", "OptionalHasElement", "SequenceMap"}  # values that are no tensors
 LOOSE = {"float16": 2e-3, "bfloat16": 2e-2}
 
