@@ -149,7 +149,9 @@ def _merge(table: dict[str, Any], origins: dict[str, str], settings: configfile.
         elif key in PATH_LISTS and isinstance(value, list):
             merged = [str(settings.path.parent / item) if isinstance(item, str) else item for item in value]
         elif key in {"waive", *ADDING} and isinstance(value, list):
-            merged = [*(table.get(target) or (["IL"] if target == "select" else [])), *value]
+            # Without a select every rule is in force, a user's packs included: nothing can be added to that.
+            everything = target == "select" and table.get(target) is None
+            merged = None if everything else [*(table.get(target) or []), *value]
         elif key in {"rules", "op", "dim"} and isinstance(value, dict):
             merged = _merged(table.get(key, {}), value)
         table[target] = merged

@@ -104,6 +104,11 @@ def test_extend(tmp_path: Path) -> None:
     assert config.rule_dirs == (str(tmp_path / "base/own"),)
 
 
+def test_adding_to_every_rule_is_every_rule(tmp_path: Path) -> None:
+    """`extend-select` without a `select` takes nothing away: a user's own packs stay in force."""
+    assert load(write(tmp_path, 'extend-select = ["ACME"]')).config.select is None
+
+
 def test_extend_in_a_circle(tmp_path: Path) -> None:
     """Two files that extend each other are refused, not followed for ever."""
     write(tmp_path, 'extend = "b.toml"', "a.toml")
