@@ -82,7 +82,7 @@ def test_hang() -> None:
 def test_deadline_grows_with_the_model() -> None:
     """Ten seconds, one more for 1,500 nodes and one more for 15 MB."""
     assert allowed_seconds(0, 0) == 10
-    assert allowed_seconds(30_000_000, 10_000) == 14
+    assert allowed_seconds(30_000_000, 3_000) == 14
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
