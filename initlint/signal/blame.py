@@ -5,6 +5,7 @@ is the one that this activation calls for (He et al. 2015, eq. 10), and a bias t
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import hypot, inf, log2
 
@@ -28,7 +29,7 @@ def carrier(
     tensor: str,
     producer: Mapping[str, Node],
     signals: Mapping[str, Signal],
-    stop: frozenset[str] = frozenset(),
+    stop: AbstractSet[str] = frozenset(),
     level: Callable[[Signal], float] = lambda signal: signal.signal_std,
 ) -> list[str]:
     """The tensors that carry the signal from a root to `tensor`: at every join the input with the largest `level`."""
@@ -108,5 +109,5 @@ def carriers(ends: Iterable[str], producer: Mapping[str, Node], signals: Mapping
     found: set[str] = set()
     for end in ends:
         if end in signals:
-            found.update(carrier(end, producer, signals, frozenset(found)))
+            found.update(carrier(end, producer, signals, found))
     return frozenset(found)
