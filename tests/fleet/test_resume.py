@@ -104,7 +104,12 @@ def test_concurrent_scans(fleet: Path, tmp_path: Path) -> None:
     arguments = ("scan", "m", "-s", store, "-j1", "--max-refused", "1")
     both = [start(*arguments, cwd=fleet) for _ in range(2)]
     wait_until(lambda: recorded(store, 2) >= 1)
+    workers = [worker for process in both for worker in children(process.pid)]
+    for worker in workers:  # held, so that a fast machine does not end the runs before the third is there
+        os.kill(worker, signal.SIGSTOP)
     third = initlint(*arguments, "--resume", cwd=fleet)
+    for worker in workers:
+        os.kill(worker, signal.SIGCONT)
     assert third.returncode == 2
     assert "is under way" in third.stderr
     assert [process.wait(timeout=120) for process in both] == [1, 1]
