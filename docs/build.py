@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from initlint.report import Report
-from initlint.rulefile import Example, Rule, built_in, load
+from initlint.rulecheck import load
+from initlint.rulefile import Example, Rule, built_in
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILIES = {

@@ -23,7 +23,8 @@ from initlint.layerfacts import examine_layers, phase_of
 from initlint.layers import find_layers
 from initlint.model import open_model
 from initlint.report import Finding, ModelRecord, Report, RunRecord
-from initlint.rulefile import Rule, built_in, load
+from initlint.rulecheck import load
+from initlint.rulefile import Rule, built_in
 from initlint.rules import Judgement, check_settings, gathered, judge
 from initlint.rules import Settings as RuleSettings
 from initlint.signal.backward import Backward, backpropagate

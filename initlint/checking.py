@@ -165,8 +165,8 @@ def check_rule_settings(loaded: Loaded) -> None:
     config = loaded.config
     if not (config.rules or config.select or config.ignore or config.waive):
         return
+    from initlint.rulecheck import load as load_rules  # noqa: PLC0415
     from initlint.rulefile import built_in  # noqa: PLC0415 - most runs set nothing of a rule
-    from initlint.rulefile import load as load_rules  # noqa: PLC0415
     from initlint.rules import Settings, check_settings  # noqa: PLC0415
 
     rules = load_rules([built_in(), *(Path(folder) for folder in config.rule_dirs)])

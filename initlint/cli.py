@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
@@ -130,6 +129,8 @@ def _command_of(error: click.UsageError) -> str:
 
 
 def _report_fault(error: Exception) -> None:
+    import traceback  # noqa: PLC0415 - only where something went wrong
+
     if os.environ.get("INITLINT_DEBUG"):
         traceback.print_exception(error)
     last = traceback.extract_tb(error.__traceback__)[-1:]

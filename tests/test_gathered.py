@@ -12,7 +12,8 @@ import initlint
 from initlint.config import Waiver
 from initlint.errors import Refusal
 from initlint.facts import empty
-from initlint.rulefile import built_in, check, load, read
+from initlint.rulecheck import check, load
+from initlint.rulefile import built_in, read
 from initlint.rules import gathered
 from tests.reports import a_finding
 

@@ -13,7 +13,7 @@ import pytest
 
 import initlint
 from initlint.errors import Reason, Refusal
-from initlint.rulefile import load
+from initlint.rulecheck import load
 from tests.graphs import model_of
 from tests.test_cli import environment
 

@@ -6,7 +6,8 @@ import pytest
 
 from initlint.errors import Reason, Refusal
 from initlint.facts import FUNCTIONS, empty
-from initlint.rulefile import Rule, built_in, load, parameters_for
+from initlint.rulecheck import load
+from initlint.rulefile import Rule, built_in, parameters_for
 from initlint.rules import run_example
 from initlint.tables import TABLES
 

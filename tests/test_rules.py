@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from initlint.errors import Reason, Refusal
 from initlint.facts import Facts, build
-from initlint.rulefile import Level, Rule, Text, check
+from initlint.rulecheck import check
+from initlint.rulefile import Level, Rule, Text
 from initlint.rules import Settings, check_settings, judge, selected
 
 WORDS = Text("t", "gain {gain:.1f}", "w", "y", "f", "l", ())

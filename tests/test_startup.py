@@ -29,6 +29,13 @@ def test_nothing_heavy_is_imported(arguments: tuple[str, ...]) -> None:
     assert not imported(*arguments) & set(HEAVY)
 
 
+def test_help_imports_no_archive_format_and_explain_no_database() -> None:
+    """What writes files and what judges is imported by the commands that do so."""
+    assert not imported("--help") & {"tempfile", "pathlib", "sqlite3", "msgspec", "tomllib"}
+    assert "sqlite3" not in imported("explain", "IL201")
+    assert "sqlite3" not in imported("rules")
+
+
 def test_a_worker_imports_neither_onnxruntime_nor_what_small_models_do_not_need() -> None:
     """Masked arrays, polynomials and the whole onnx package cost more than a small model's analysis."""
     program = (

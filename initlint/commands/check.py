@@ -98,7 +98,9 @@ def command(
     if facts is not None and events[0].facts:
         documents.append((facts, events[0].facts))
     text = render(report, loaded.config.format, view)
-    terminal.write_files(documents)
+    from initlint.commands.files import write_files  # noqa: PLC0415 - only where a file is asked for
+
+    write_files(documents)
     terminal.write_stdout(text)
     if not (loaded.config.format == "text" and terminal.both_seen()):
         for skipped in report.skipped:

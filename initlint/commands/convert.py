@@ -40,7 +40,9 @@ def command(report: str, format_: str, output: str | None, color: str, fail_on: 
     if output is None:
         terminal.write_stdout(document)
     else:
-        terminal.write_files([(output, document.encode())])
+        from initlint.commands.files import write_files  # noqa: PLC0415 - only where a file is asked for
+
+        write_files([(output, document.encode())])
     return 0 if fail_on == "never" else exit_code(found, fail_on)
 
 

@@ -153,7 +153,9 @@ def command(
             opened.prune(keep_runs)
     documents = [(path, document(summary, format_, store).encode()) for format_, path in outputs]
     shown = document(summary, layout, store)
-    terminal.write_files(documents)
+    from initlint.commands.files import write_files  # noqa: PLC0415 - only where a file is asked for
+
+    write_files(documents)
     terminal.write_stdout(shown.splitlines(keepends=True)[-1] if quiet and layout == "text" else shown)
     return summary.exit_code
 

@@ -7,8 +7,9 @@ import click
 
 from initlint.commands import options, terminal
 from initlint.errors import Reason, Refusal
-from initlint.rulefile import Rule, built_in, load, read
-from initlint.rulefile import check as compile_rule
+from initlint.rulecheck import check as compile_rule
+from initlint.rulecheck import load
+from initlint.rulefile import Rule, built_in, read
 from initlint.text import safe
 
 __all__ = ["command"]

@@ -31,7 +31,8 @@ import initlint
 from initlint.errors import Refusal
 from initlint.facts import Facts
 from initlint.report import Blamed, Finding, exit_code
-from initlint.rulefile import built_in, load
+from initlint.rulecheck import load
+from initlint.rulefile import built_in
 from initlint.rules import Settings, gathered, judge
 
 if TYPE_CHECKING:
