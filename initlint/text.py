@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["LIMIT", "one_line", "safe"]
+__all__ = ["LIMIT", "escaped", "one_line", "safe"]
 
 LIMIT = 240  # characters; the longest node names of real exports are near 150
 
@@ -35,6 +35,16 @@ def safe(text: str, limit: int = LIMIT) -> str:
     return text if len(text) <= limit and total <= limit else _shortened(text, limit)
 
 
+def escaped(document: str) -> str:
+    """A JSON document without line breaks, in which all that `safe` makes visible is an escape of JSON's own.
+
+    A parser reads the very text; a terminal, a log viewer or a CI runner finds nothing to act on.
+    """
+    if not document.isascii() or not document.isprintable():
+        document = "".join(map(_json_escape, document))
+    return _SERVICE.sub(r"\\u0023", document)
+
+
 def one_line(error: BaseException, limit: int = LIMIT) -> str:
     """What an exception says, on one harmless line; its type where it says nothing."""
     return safe(" ".join(str(error).split()) or type(error).__name__, limit)
@@ -47,6 +57,13 @@ def _visible(character: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escape(character: str) -> str:
+    if character.isprintable() and ord(character) not in _BLANK:
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[index]:02x}{units[index + 1]:02x}" for index in range(0, len(units), 2))
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -13,31 +13,9 @@ from pathlib import Path
 import pytest
 
 from initlint.report import Report
+from tests.commandline import COMMAND, ROOT, environment, initlint
 
-ROOT = Path(__file__).parent.parent
 BAD, GOOD = ROOT / "samples/bad/IL202.onnx", ROOT / "samples/good/IL202.onnx"
-COMMAND = (sys.executable, "-m", "initlint")
-
-
-def environment(**more: str) -> dict[str, str]:
-    plain = {
-        key: value for key, value in os.environ.items() if not key.startswith(("INITLINT_", "NO_COLOR", "FORCE_COLOR"))
-    }
-    return {**plain, "PYTHONPATH": str(ROOT), **more}
-
-
-def initlint(
-    *arguments: str | os.PathLike[str], cwd: Path | None = None, **more: str
-) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=environment(**more),
-        timeout=120,
-    )
 
 
 @pytest.fixture
@@ -363,6 +341,23 @@ def test_query(folder: Path) -> None:
     assert json.loads(answers[0])[0]["layers"] > 0
     assert initlint("query", "facts.sqlite", sql, "--format", "csv", cwd=folder).stdout.startswith("layers\n")
     assert "signal_std" in initlint("query", "--tables").stdout
+
+
+def test_query_gives_programs_the_text(folder: Path) -> None:
+    """JSON holds every text in full and as it is; a table and CSV show it harmless and cut. None acts on a terminal."""
+    text = "\x1b[2J##[error]\u202e\x9b\U000e0041"
+    sql = f"SELECT char({', '.join(str(ord(character)) for character in text)}) || printf('%.*c', 1000, 'x') AS name"
+    initlint("bad.onnx", "--facts", "facts.sqlite", cwd=folder)
+    shown = {
+        layout: initlint("query", "facts.sqlite", sql, "-f", layout, cwd=folder).stdout
+        for layout in ("json", "table", "csv")
+    }
+    assert json.loads(shown["json"]) == [{"name": text + "x" * 1000}]
+    assert "\\x1b[2J" in shown["table"]
+    assert len(shown["csv"]) < 300
+    for layout, document in shown.items():
+        assert "##[" not in document, layout
+        assert all(character.isprintable() or character == "\n" for character in document), layout
 
 
 def test_rules_explain_test(folder: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 import initlint
 from initlint.errors import Reason, Refusal
 from initlint.rulecheck import load
+from tests.commandline import environment
 from tests.graphs import model_of
-from tests.test_cli import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKS = ROOT / "samples" / "rules"

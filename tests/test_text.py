@@ -1,5 +1,6 @@
 """Text from models comes out harmless, whatever it holds."""
 
+import json
 import re
 import unicodedata
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initlint.text import LIMIT, one_line, safe
+from initlint.text import LIMIT, escaped, one_line, safe
 
 
 @given(st.text() | st.text(st.sampled_from(" :#[]vsoteamcity\x1b\u202e\u200b\udc80\U000e0041\u3164\n\r\0")))
@@ -17,6 +18,17 @@ def test_nothing_acts(text: str) -> None:
     assert not any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in result)
     assert len(result) <= LIMIT
     result.encode()
+
+
+@given(
+    st.text() | st.text(st.sampled_from(' :#[]vsoteamcity\\"u0\x1b\x7f\x9b\u202e\u200b\udc80\U000e0041\u3164\n\r\0'))
+)
+def test_json_keeps_the_text(text: str) -> None:
+    """A JSON document that is escaped reads as before, and nothing in it acts on whoever prints it."""
+    document = escaped(json.dumps([text], ensure_ascii=False))
+    assert json.loads(document) == [text]
+    assert not any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in document)
+    assert not re.search(r"##\s*(\[|vso|teamcity)", document, re.IGNORECASE)
 
 
 @given(st.text() | st.text(st.sampled_from(" :#[]vsoteamcity\x1b\u202e\\x3a")))

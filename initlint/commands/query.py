@@ -12,7 +12,7 @@ import msgspec
 
 from initlint.commands import options, terminal
 from initlint.errors import Reason, Refusal
-from initlint.text import safe
+from initlint.text import escaped, safe
 
 __all__ = ["command"]
 
@@ -124,13 +124,14 @@ def _table(rows: Sequence[dict[str, object]]) -> str:
 
 
 def _json(rows: Sequence[dict[str, object]]) -> str:
-    def plain(value: object) -> object:
-        if isinstance(value, float) and value in {float("inf"), float("-inf")}:
-            return str(value)
-        return safe(value) if isinstance(value, str) and value else value
-
-    plainly = [{safe(name): plain(value) for name, value in row.items()} for row in rows]
-    return msgspec.json.format(msgspec.json.encode(plainly), indent=1).decode() + "\n"
+    """For programs: every text in full and as it is, harmless on the way by JSON's own escapes."""
+    infinite = {float("inf"), float("-inf")}  # JSON has no number for them
+    plain = [
+        {name: str(value) if isinstance(value, float) and value in infinite else value for name, value in row.items()}
+        for row in rows
+    ]
+    document = escaped(msgspec.json.encode(plain).decode())
+    return msgspec.json.format(document, indent=1) + "\n"
 
 
 def _csv(rows: Sequence[dict[str, object]]) -> str:

@@ -24,20 +24,10 @@ from pathlib import Path
 import numpy as np
 from onnx import helper, numpy_helper
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.fleet.harness import (  # noqa: E402 - a script finds its project first
-    COMMAND,
-    ask,
-    children,
-    contents,
-    environment,
-    kill_parent,
-    recorded,
-    start,
-    tear_store,
-)  # fmt: skip
+from tests.commandline import COMMAND, ROOT, environment, start
+from tests.fleet.harness import ask, children, contents, kill_parent, recorded, tear_store
 
 WIDTH = 32
 SEASONED = 0.8  # seconds of processor time; starting takes half of it

@@ -1,24 +1,25 @@
-"""What the tests of a fleet share: models that differ a little, the command line, a store to look into."""
+"""What the tests of a fleet share: models that differ a little, a store to look into, ways to disturb a scan."""
 
 import contextlib
 import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.commandline import ROOT
+
+if TYPE_CHECKING:
+    import subprocess
+
 SAMPLES = {
     "good": ROOT / "samples/good/IL301.onnx",
     "bad": ROOT / "samples/bad/IL301.onnx",
     "warning": ROOT / "samples/bad/IL101.onnx",
 }
-COMMAND = (sys.executable, "-m", "initlint")
 VOLATILE = {  # columns that tell when and by whom, not what
     "run": {"started", "finished", "host", "process", "born", "beat", "busy_seconds", "arguments", "root"},
     "model": {"seconds", "recorded", "path"},
@@ -41,25 +42,6 @@ def fill(folder: Path, good: int = 4, bad: int = 1) -> Path:
     return folder
 
 
-def environment(**more: str) -> dict[str, str]:
-    plain = {key: value for key, value in os.environ.items() if not key.startswith("INITLINT_")}
-    return {**plain, "PYTHONPATH": str(ROOT), **more}
-
-
-def initlint(
-    *arguments: str | os.PathLike[str], cwd: Path, timeout: float = 240, **more: str
-) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=environment(**more),
-        timeout=timeout,
-    )
-
-
 def ask(store: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     with contextlib.closing(sqlite3.connect(store)) as connection:
         return list(connection.execute(sql, parameters))
@@ -76,12 +58,6 @@ def contents(store: Path, run: int = 1) -> dict[str, list[tuple[Any, ...]]]:
             kept = [{name: row[name] for name in row.keys() if name not in VOLATILE.get(table, ())} for row in rows]  # noqa: SIM118
             found[table] = sorted((tuple(row.values()) for row in kept), key=repr)
         return found
-
-
-def start(*arguments: str | os.PathLike[str], cwd: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment()
-    )
 
 
 def children(process: int) -> list[int]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.harness import ask, children, contents, environment, fill, initlint, recorded, start, wait_until
+from tests.commandline import environment, initlint, start
+from tests.fleet.harness import ask, children, contents, fill, recorded, wait_until
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 

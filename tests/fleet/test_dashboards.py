@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.harness import ROOT, fill, initlint
+from tests.commandline import ROOT, initlint
+from tests.fleet.harness import fill
 
 SAMPLES = ROOT / "samples/fleet"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.harness import ask, fill, initlint, model
+from tests.commandline import initlint
+from tests.fleet.harness import ask, fill, model
 from tests.fleet.test_scan import external_model
 
 pytest.importorskip("fsspec", reason="the extra `remote` is not installed")

@@ -10,17 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.commandline import initlint, start
 from tests.fleet.harness import (
     ask,
     children,
     contents,
     fill,
     gone,
-    initlint,
     kill_parent,
     kill_worker,
     recorded,
-    start,
     tear_store,
     wait_until,
 )

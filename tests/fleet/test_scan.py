@@ -17,7 +17,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from initlint.fleet.recognise import begins_like_model, is_model_file
 from initlint.report import Report
-from tests.fleet.harness import COMMAND, SAMPLES, ask, contents, environment, fill, initlint, model
+from tests.commandline import COMMAND, environment, initlint
+from tests.fleet.harness import SAMPLES, ask, contents, fill, model
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 

@@ -12,7 +12,8 @@ import html5lib
 import pytest
 
 from initlint.site.fleet import slug
-from tests.fleet.harness import ask, fill, initlint, model
+from tests.commandline import initlint
+from tests.fleet.harness import ask, fill, model
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "<img src=x onerror=alert(1)>\"&'</script>.onnx"

@@ -17,7 +17,8 @@ from initlint.errors import Refusal
 from initlint.fleet import schema, store
 from initlint.fleet.database import TABLES
 from initlint.fleet.store import Store
-from tests.fleet.harness import fill, initlint, kill_parent, start, wait_until
+from tests.commandline import initlint, start
+from tests.fleet.harness import fill, kill_parent, wait_until
 
 SERVER = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
 
