@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from initlint.graph import Node
 from initlint.index import Index
-from initlint.pointwise import POINTWISE, identify, is_affine, sampled, second_moment_of
+from initlint.pointwise import POINTWISE, function_of, identify, second_moment_of
 
 __all__ = ["FUSED", "Nonlinearity", "after", "before", "quantised_relu"]
 
@@ -136,14 +136,14 @@ def _composed(name: str, index: Index) -> Nonlinearity | None:
     for end in range(1, len(stretch) + 1):
         nodes = stretch[:end]
         output = nodes[-1].outputs[0]
-        y = sampled(nodes, name, output, index) if _closed(name, nodes, index) else None
-        if y is None or is_affine(y):
+        function = function_of(nodes, name, output, index) if _closed(name, nodes, index) else None
+        known = identify(function) if function is not None else None
+        if function is None or known is None or known[0] == "affine":
             continue
-        known = identify(y)
-        if known is not None:
+        if known[0] != "unknown":
             named = Nonlinearity(known[0], known[1], output)
         elif bent is None and named is None:
-            bent = Nonlinearity("unknown", None, output, second_moment_of(nodes, name, output, index))
+            bent = Nonlinearity("unknown", None, output, second_moment_of(function))
     return named or bent
 
 
@@ -248,10 +248,10 @@ def _ending_at(name: str, index: Index) -> Nonlinearity | None:
                 open_ends.append(item)
         if len(open_ends) == 1:
             source = open_ends[0]
-            y = sampled(stretch, source, name, index)
-            if y is not None and not is_affine(y):
-                known = identify(y)
-                named = named if known is None else Nonlinearity(known[0], known[1], name)
+            function = function_of(stretch, source, name, index)
+            known = identify(function) if function is not None else None
+            if known is not None and known[0] not in {"affine", "unknown"}:
+                named = Nonlinearity(known[0], known[1], name)
     return named
 
 

@@ -5,6 +5,7 @@ with the exporter; its values do not. So the stretch is evaluated, and the value
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ from initlint.initializers.activations import ACTIVATIONS, REACH, gauss_legendre
 from initlint.operators import load
 from initlint.operators.table import Draws, NotComputed, Run, Values, evaluate
 
-__all__ = ["POINTWISE", "identify", "is_affine", "sampled", "second_moment_of", "values_of"]
+__all__ = ["POINTWISE", "Function", "function_of", "identify", "second_moment_of"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -41,66 +42,113 @@ _KNOWN = (
 )  # fmt: skip
 
 
-def values_of(nodes: Sequence[Node], source: str, output: str, points: Floats, index: Index) -> Floats | None:
-    """What `output` is where `source` takes the given values; constants of several elements count as their mean.
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A stretch of elementwise nodes as a function of one variable: equal where operators, constants and wiring are.
 
-    None where an operator cannot be evaluated.
+    A network repeats a few of them thousands of times, under other names each time.
     """
-    load()
-    run = Run(draws=1, max_elements=max(points.size, 1))
-    values: dict[str, Draws] = {source: Values(points[np.newaxis], "float64")}
-    with np.errstate(all="ignore"):
-        for node in nodes:
-            try:
-                inputs = [None if not name else values.get(name) or _constant(name, index) for name in node.inputs]
-                results = evaluate(node, run, inputs)
-            except (NotComputed, Refusal, ValueError, TypeError, KeyError, IndexError, OverflowError):
-                return None
-            for name, value in zip(node.outputs, results, strict=False):
-                if name and value is not None:
-                    values[name] = Values(value.astype(np.float64) if value.dtype.kind == "f" else value, "float64")
-    found = values.get(output)
-    if found is None or found.values.dtype.kind != "f" or found.values.size not in (1, points.size):
+
+    steps: tuple[tuple[str, int, tuple[tuple[str, object], ...], tuple[int | None, ...], int], ...]
+    constants: tuple[tuple[str, bytes], ...]
+    output: int
+    nodes: tuple[Node, ...] = field(compare=False, repr=False)  # with numbers for names
+
+
+def function_of(nodes: Sequence[Node], source: str, output: str, index: Index) -> Function | None:
+    """What `output` is as a function of `source`; constants of several elements count as their mean.
+
+    None where the nodes hold what no such function has: subgraphs, tensors in attributes, large constants.
+    """
+    numbers, made = {source: 0}, 0
+    constants: list[tuple[str, bytes]] = []
+    steps, renamed = [], []
+    for node in nodes:
+        if not all(isinstance(value, int | float | str | bytes | tuple) for value in node.attributes.values()):
+            return None
+        inputs: list[int | None] = []
+        for name in node.inputs:
+            if name and name not in numbers:
+                constant = _constant(name, index)
+                if constant is None:
+                    return None
+                constants.append(constant)
+                numbers[name] = -len(constants)
+            inputs.append(numbers[name] if name else None)
+        numbers.update((name, made + place) for place, name in enumerate(node.outputs, 1) if name)
+        made += len(node.outputs)
+        steps.append(
+            (node.kind, node.version, tuple(sorted(node.attributes.items())), tuple(inputs), len(node.outputs))
+        )
+        renamed.append(
+            replace(
+                node,
+                inputs=tuple("" if number is None else str(number) for number in inputs),
+                outputs=tuple(str(numbers[name]) if name else "" for name in node.outputs),
+            )
+        )
+    if output not in numbers:
         return None
-    return np.broadcast_to(found.values.reshape(-1), points.shape).astype(np.float64)
+    return Function(tuple(steps), tuple(constants), numbers[output], tuple(renamed))
 
 
-def _constant(name: str, index: Index) -> Draws:
-    tensor = index.stored[name]
-    if tensor.count > LARGEST_CONSTANT or tensor.count == 0:
-        raise NotComputed("a constant that is no parameter")
+def _constant(name: str, index: Index) -> tuple[str, bytes] | None:
+    tensor = index.stored.get(name)
+    if tensor is None or tensor.count > LARGEST_CONSTANT or tensor.count == 0:
+        return None
     values = tensor.read()
     if tensor.dtype not in {"bool", "int64", "int32"}:
         values = values.astype(np.float64)
     if values.size > 1:
         values = np.asarray(values.astype(np.float64).mean())
-    return Values(values.reshape(1), tensor.dtype)
+    return f"{tensor.dtype} {values.dtype.name}", values.tobytes()
 
 
-def sampled(nodes: Sequence[Node], source: str, output: str, index: Index) -> Floats | None:
-    """The stretch's values on the grid that `is_affine` and `identify` look at; None where it could not be evaluated."""
-    return values_of(nodes, source, output, _GRID, index)
+def _values(function: Function, points: Floats) -> Floats | None:
+    """What the function is at the given points; None where an operator cannot be evaluated."""
+    load()
+    run = Run(draws=1, max_elements=max(points.size, 1))
+    values: dict[str, Draws] = {"0": Values(points[np.newaxis], "float64")}
+    for place, (kinds, content) in enumerate(function.constants, 1):
+        dtype, stored = kinds.split()
+        values[str(-place)] = Values(np.frombuffer(content, stored), dtype)
+    with np.errstate(all="ignore"):
+        for node in function.nodes:
+            try:
+                results = evaluate(node, run, [values[name] if name else None for name in node.inputs])
+            except (NotComputed, Refusal, ValueError, TypeError, KeyError, IndexError, OverflowError):
+                return None
+            for name, value in zip(node.outputs, results, strict=False):
+                if name and value is not None:
+                    values[name] = Values(value.astype(np.float64) if value.dtype.kind == "f" else value, "float64")
+    found = values.get(str(function.output))
+    if found is None or found.values.dtype.kind != "f" or found.values.size not in (1, points.size):
+        return None
+    return np.broadcast_to(found.values.reshape(-1), points.shape).astype(np.float64)
 
 
-def is_affine(y: Floats) -> bool:
-    """Whether sampled values are those of a x + b."""
+@lru_cache(maxsize=1024)
+def identify(function: Function) -> tuple[str, float | None] | None:
+    """Name and parameter of the activation that the function is: `affine` for a x + b, `unknown` for none of the known.
+
+    None where it cannot be evaluated.
+    """
+    y = _values(function, _GRID)
+    if y is None:
+        return None
+    return ("affine", None) if _is_affine(y) else _named(y)
+
+
+def _is_affine(y: Floats) -> bool:
     with np.errstate(all="ignore"):
         slope = (y[-1] - y[-2]) / (_GRID[-1] - _GRID[-2])
         line = y[0] + slope * (_GRID - _GRID[0])
         return bool(np.all(np.abs(y - line) <= SAME * (1e-6 + np.abs(y) + np.abs(slope) * 40.0)))
 
 
-def identify(y: Floats) -> tuple[str, float | None] | None:
-    """Name and parameter of the known activation that has the sampled values; None where it is none of them."""
-    return _identified(y.tobytes())
-
-
-@lru_cache(maxsize=1024)
-def _identified(sampled_values: bytes) -> tuple[str, float | None] | None:
-    """The same by the values' bytes: a network repeats a few activations thousands of times."""
-    y = np.frombuffer(sampled_values)
+def _named(y: Floats) -> tuple[str, float | None]:
     if not np.all(np.isfinite(y[:-2])):
-        return None
+        return "unknown", None
     for name in _KNOWN:
         parameter = _parameter(name, y)
         entry = ACTIVATIONS[name]
@@ -110,7 +158,7 @@ def _identified(sampled_values: bytes) -> tuple[str, float | None] | None:
             near = np.abs(y - expected) <= SAME * (0.1 + np.abs(expected))
         if np.all(near | far):
             return name, parameter
-    return None
+    return "unknown", None
 
 
 def _parameter(name: str, y: Floats) -> float | None:
@@ -142,10 +190,11 @@ def _swish_slope(y: Floats) -> float:
     return float(slope) if np.isfinite(slope) else 1.0
 
 
-def second_moment_of(nodes: Sequence[Node], source: str, output: str, index: Index) -> float | None:
+@lru_cache(maxsize=1024)
+def second_moment_of(function: Function) -> float | None:
     """`E[phi(z)^2]`, z ~ N(0, 1), of the function as it stands in the graph; None where it cannot be evaluated."""
     points, weights = _quadrature()
-    y = values_of(nodes, source, output, points, index)
+    y = _values(function, points)
     if y is None:
         return None
     with np.errstate(all="ignore"):
