@@ -82,30 +82,33 @@ def empty() -> Facts:
     return Facts(connection)
 
 
-def build(rows: Mapping[str, Iterable[Row]]) -> Facts:
+def build(rows: Mapping[str, Iterable[Row]], shared: Mapping[str, object] | None = None) -> Facts:
     """Fill the tables, one row at a time in memory: a graph of 100,000 nodes has as many rows of fifty columns.
 
-    A column that a row leaves out is NULL; an unknown column or a NaN is a programming error.
+    A column that a row leaves out is NULL, and so is a NaN or an infinity; `shared` has the columns that are the same in every
+    row of every table that has them. An unknown column is a programming error.
     """
     facts = empty()
     for name, items in rows.items():
         marks = ", ".join("?" for _ in TABLES[name].columns)
         insert = f"INSERT INTO {name} VALUES ({marks})"  # noqa: S608 - our own names
-        facts.connection.executemany(insert, _records(items, TABLES[name]))
+        facts.connection.executemany(insert, _records(items, TABLES[name], shared or {}))
     facts.connection.commit()
     return facts
 
 
-def _records(items: Iterable[Row], table: Table) -> Iterator[list[Value]]:
+def _records(items: Iterable[Row], table: Table, shared: Mapping[str, object]) -> Iterator[list[Value]]:
     """Rows in the order of the columns, as SQLite takes them."""
-    names = [column.name for column in table.columns]
     known = table.names()
+    names = [column.name for column in table.columns]
+    common = [_value(shared.get(name)) for name in names]
     for item in items:
         if not item.keys() <= known:
             raise KeyError(f"table {table.name} has no column {', '.join(sorted(item.keys() - known))}")
         yield [
-            None if value is None else _value(value, table.name, column)
-            for column, value in zip(names, map(item.get, names), strict=True)
+            # Most cells are empty or finite floats: a call for each costs as much as SQLite does.
+            always if value is None else value if type(value) is float and value - value == 0.0 else _value(value)
+            for value, always in zip(map(item.get, names), common, strict=True)
         ]
 
 
@@ -115,8 +118,10 @@ def _create(table: Table) -> str:
     return f"CREATE TABLE {table.name} ({columns}){strict}"
 
 
-def _value(value: object, table: str, column: str) -> Value:
-    """A Python value, not None, as SQLite takes it."""
+def _value(value: object) -> Value:
+    """A Python value as SQLite takes it; what is no number is NULL."""
+    if value is None:
+        return None
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, bool):
@@ -124,9 +129,7 @@ def _value(value: object, table: str, column: str) -> Value:
     if isinstance(value, int):
         return value if -LARGEST_INTEGER <= value < LARGEST_INTEGER else float(value)
     number = float(value)  # type: ignore[arg-type]
-    if math.isnan(number):
-        raise ValueError(f"{table}.{column} is NaN")
-    return number
+    return number if math.isfinite(number) else None
 
 
 def _register(connection: sqlite3.Connection) -> None:

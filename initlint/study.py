@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, log2
+from math import log2
 from typing import Any
 
 from initlint.absorption import absorbed_tensors, depths, masks
@@ -41,7 +41,6 @@ class Study:
 
     def facts(self, key: str, config: Config, target: str) -> Facts:
         """The fact tables."""
-        shared = self._shared(config, target)
         outputs = frozenset(item.layer.output for item in self.examined)
         deep = depths(self.model, outputs)
         absorbed = absorbed_tensors(self.model, self.index)
@@ -64,14 +63,14 @@ class Study:
         if self.probe is not None:
             tensors = list(tensors)
             self.probe.add_to(tensors, layers)
-        rows = {
-            "model": [self._model_row(key, layers, config) | shared],
-            "layer": (row | shared for row in layers),
-            "tensor": (row | shared for row in tensors),
-            "weight": [row | shared for row in weights],
-            "edge": (row | shared for row in edge_rows(self.model, self.propagation.signals, deep)),
+        rows: dict[str, Iterable[Mapping[str, Any]]] = {
+            "model": [self._model_row(key, layers, config)],
+            "layer": layers,
+            "tensor": tensors,
+            "weight": weights,
+            "edge": edge_rows(self.model, self.propagation.signals, deep),
         }
-        return build({name: map(_finite, items) for name, items in rows.items()})
+        return build(rows, self._shared(config, target))
 
     def _shared(self, config: Config, target: str) -> dict[str, Any]:
         limits = format_of(target)
@@ -204,9 +203,3 @@ class Study:
             found.extend(fresh)
             frontier.extend(fresh)
         return tuple(found[:TRAIL])
-
-
-def _finite(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row without NaN and infinities: what is no number is not known."""
-    lost = [key for key, value in row.items() if isinstance(value, float) and not isfinite(value)]
-    return {**row, **dict.fromkeys(lost)} if lost else row
