@@ -147,12 +147,11 @@ def test_an_endless_condition_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "took too long" in refusal.value.message
 
 
-def test_numbers_are_never_nan() -> None:
-    """A NaN among the facts is a fault of the program; an infinity and a huge integer are stored as numbers."""
-    with pytest.raises(ValueError, match="NaN"):
-        facts(float("nan"))
-    (row,) = facts(float("inf"), fan_in=2**80).query("SELECT gain, fan_in FROM layer")
-    assert row == {"gain": float("inf"), "fan_in": float(2**80)}
+def test_what_is_no_number_is_not_known() -> None:
+    """NaN and infinities among the facts are NULL; a huge integer is stored as a number."""
+    for value in (float("nan"), float("inf"), -float("inf")):
+        (row,) = facts(value, fan_in=2**80).query("SELECT gain, fan_in FROM layer")
+        assert row == {"gain": None, "fan_in": float(2**80)}
 
 
 def test_a_query_only_reads(monkeypatch: pytest.MonkeyPatch) -> None:
