@@ -88,12 +88,19 @@ class ChannelSums:
         self.squares = np.zeros(axes.outputs)
         self.highs = np.zeros(axes.outputs)
 
-    def add(self, span: Span, block: Block, wide: Floats) -> tuple[float, float]:
-        """Fold a block, given as stored and in float64; its sum and sum of squares."""
+    def reach(self, span: Span, block: Block) -> tuple[Block, Block]:
+        """Smallest and largest value of each output in a block as stored; NaN where there is one."""
+        repeats, outputs, terms = span.shape
+        high, low = _extremes_along_rows(block.reshape(repeats * outputs, terms))
+        if repeats > 1:
+            high, low = high.reshape(repeats, outputs).max(axis=0), low.reshape(repeats, outputs).min(axis=0)
+        return low, high
+
+    def add(self, span: Span, wide: Floats, reach: tuple[Block, Block]) -> tuple[float, float]:
+        """Fold a block in float64 and how far it reaches; its sum and sum of squares."""
         repeats, outputs, terms = span.shape
         place = slice(span.first, span.first + outputs)
         sums, squares = _along_rows(wide.reshape(repeats * outputs, terms))
-        high, low = _extremes_along_rows(block.reshape(repeats * outputs, terms))
         if repeats > 1:
             table = sums.reshape(repeats, outputs)
             # Rows of one term are their own sums: their squares are summed without being written.
@@ -101,11 +108,11 @@ class ChannelSums:
                 np.einsum("ij,ij->j", table, table) if terms == 1 else squares.reshape(repeats, outputs).sum(axis=0)
             )
             sums = table.sum(axis=0)
-            high, low = high.reshape(repeats, outputs).max(axis=0), low.reshape(repeats, outputs).min(axis=0)
         elif terms == 1:
             squares = sums * sums
         self.sums[place] += sums
         self.squares[place] += squares
+        low, high = reach
         largest = np.maximum(high.astype(np.float64), -low.astype(np.float64))
         np.maximum(self.highs[place], largest, out=self.highs[place])
         return float(sums.sum()), float(squares.sum())
@@ -148,12 +155,17 @@ class Moments:
         self._wide = np.empty(0)
         self._squares = np.empty(0)
 
-    def add(self, span: Span, block: Block, finite: npt.NDArray[np.bool_] | None) -> None:
-        """Fold a chunk; where `finite` is given, the block holds zeros for the values that are not."""
+    def add(
+        self, span: Span, block: Block, finite: npt.NDArray[np.bool_] | None, reach: tuple[Block, Block] | None
+    ) -> None:
+        """Fold a chunk; where `finite` is given, the block holds zeros for the values that are not.
+
+        `reach` is that of each output (see `ChannelSums.reach`), None without channels.
+        """
         count = span.count if finite is None else int(np.count_nonzero(finite))
         wide = self._widened(block)
-        if self.channels is not None:
-            first, second = self.channels.add(span, block, wide)
+        if self.channels is not None and reach is not None:
+            first, second = self.channels.add(span, wide, reach)
         if self.shift is None and count:
             self.shift = _shift(wide, finite)
         shift = self.shift or 0.0

@@ -7,6 +7,7 @@ counted only where these say that it is there. Types of up to 8 bits need no ari
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from math import frexp, isfinite
 
 import numpy as np
@@ -122,17 +123,25 @@ class _Fold:
         self.count += span.count
         with np.errstate(all="ignore"):  # signalling NaNs, and infinities on their way to being counted
             block = self.values(raw)
-            low, high = float(block.min()), float(block.max())
+            low, high, reach = self._reach(span, block)
         finite = None
         if not (isfinite(low) and isfinite(high)):
             block, finite = self._set_aside(span, block)
             some = block[finite]
             low, high = (float(some.min()), float(some.max())) if some.size else (np.inf, -np.inf)
+            _, _, reach = self._reach(span, block)
         self.low, self.high = min(self.low, low), max(self.high, high)
         smallest = self.rare.add(raw, block, low, high)
         if self.target is not None:
             self._count_lost(block, smallest, max(-low, high), self.target)
-        self.moments.add(span, block, finite)
+        self.moments.add(span, block, finite, reach)
+
+    def _reach(self, span: Span, block: Block) -> tuple[float, float, tuple[Block, Block] | None]:
+        """Smallest and largest value of a chunk (NaN where there is one), and those of each output in it."""
+        if self.moments.channels is None:
+            return float(block.min()), float(block.max()), None
+        lows, highs = self.moments.channels.reach(span, block)
+        return float(lows.min()), float(highs.max()), (lows, highs)
 
     def _set_aside(self, span: Span, block: Block) -> tuple[Block, npt.NDArray[np.bool_]]:
         """Count what is not finite; such values become zeros, which the sums do not see."""
@@ -143,7 +152,7 @@ class _Fold:
         if self.axes is not None:
             self.lost = self.lost or ChannelSums(self.axes)
             gone = (~finite).astype(np.float64)
-            self.lost.add(span, gone, gone)
+            self.lost.add(span, gone, self.lost.reach(span, gone))
         return np.where(finite, block, block.dtype.type(0)), finite
 
     def _count_lost(self, block: Block, smallest: float, largest: float, target: Format) -> None:
@@ -318,7 +327,7 @@ def _counted(tensor: StoredTensor) -> tuple[Floats, Floats]:
         pairs += np.bincount(raw.view(np.uint16), minlength=1 << 16)
     table = pairs.reshape(256, 256)
     byte_counts = (table.sum(axis=0) + table.sum(axis=1)).astype(np.float64)
-    values = [decode(dtype, (256 * per_byte,), np.arange(256, dtype=np.uint8)).astype(np.float64)]
+    values = [_bytes_as_values(dtype).reshape(-1)]
     weights = [np.repeat(byte_counts, per_byte)]
     rest = tensor.count - whole // 2 * 2 * per_byte
     tail = tensor.read_bytes(whole // 2 * 2, tensor.nbytes)
@@ -334,6 +343,23 @@ def _channels_of_codes(tensor: StoredTensor, axes: Axes) -> ChannelSums:
         begin = span.start * bits // 8 // 3 * 3  # a whole number of elements of every width
         skipped = span.start - begin * 8 // bits
         raw = tensor.read_bytes(begin, nbytes_of(tensor.dtype, span.stop))
-        values = decode(tensor.dtype, (skipped + span.count,), raw)[skipped:].astype(np.float64)
-        channels.add(span, values, values)
+        values = _decoded(tensor.dtype, raw, skipped, span.count)
+        channels.add(span, values, channels.reach(span, values))
     return channels
+
+
+def _decoded(dtype: str, raw: npt.NDArray[np.uint8], skipped: int, count: int) -> Floats:
+    """`count` values of a type of up to 8 bits, after `skipped` ones, by a table of what each byte holds."""
+    if BITS[dtype] == 6 or dtype in {"int8", "uint8", "bool"}:  # numpy widens whole bytes faster than a table does
+        return decode(dtype, (skipped + count,), raw)[skipped:].astype(np.float64)
+    table = _bytes_as_values(dtype)
+    values = table.reshape(-1).take(raw) if table.shape[1] == 1 else table.take(raw, axis=0).reshape(-1)
+    return values[skipped : skipped + count]
+
+
+@cache
+def _bytes_as_values(dtype: str) -> Floats:
+    """What each of 256 bytes holds, `[256, values a byte]`."""
+    held = 8 // BITS[dtype]
+    values = decode(dtype, (256 * held,), np.arange(256, dtype=np.uint8)).astype(np.float64)
+    return values.reshape(256, held)
