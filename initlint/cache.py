@@ -24,7 +24,7 @@ from initlint.errors import Reason, Refusal
 from initlint.isolation import Progress
 from initlint.rulefile import built_in
 
-__all__ = ["Entry", "Identity", "Status", "identity_of", "kept", "status_of"]
+__all__ = ["Entry", "Identity", "Status", "file_status", "identity_of", "kept", "status_of"]
 
 MAGIC = b"initlint cache 1\n"
 # Settings that change what is done with a report, not the report.
@@ -43,10 +43,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A model's content, and what the file system said of it before it was hashed."""
+    """A model's content, what the file system said of it before it was hashed, and its bytes with those of its data files."""
 
     content: str
     status: Status
+    size: int
 
 
 def identity_of(path: str, watch: Callable[[Progress], None] | None = None) -> Identity:
@@ -56,8 +57,8 @@ def identity_of(path: str, watch: Callable[[Progress], None] | None = None) -> I
     status = status_of(path)
     if watch is not None:
         watch(Progress("cache", 0, sum(found[2] for found in status if found is not None)))
-    content, _ = content_of(path)
-    return Identity(content, status)
+    content, size = content_of(path)
+    return Identity(content, status, size)
 
 
 def status_of(path: str) -> Status:
@@ -66,7 +67,7 @@ def status_of(path: str) -> Status:
 
     roots = {Path(path).parent, Path(path).resolve().parent}
     places = [Path(path), *(root / name for name in locations_in(path) for root in sorted(roots))]
-    return tuple(_status(place) for place in places)
+    return tuple(file_status(place) for place in places)
 
 
 def kept(
@@ -130,7 +131,8 @@ def _write(place: Path, entry: Entry) -> None:
         raise
 
 
-def _status(path: Path) -> tuple[int, int, int, int, int] | None:
+def file_status(path: Path) -> tuple[int, int, int, int, int] | None:
+    """What the file system says of one file: device, inode, bytes, times; None where there is none."""
     try:
         found = path.stat()
     except (OSError, ValueError):

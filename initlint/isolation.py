@@ -29,6 +29,7 @@ __all__ = ["Limits", "Progress", "Reply", "Worker", "allowed_seconds"]
 TICK = 0.05  # seconds between two looks at the clock and at the worker's memory
 GRACE = 0.25  # seconds a worker has to end by itself once its pipe is closed
 LARGEST_FRAME = 1 << 31
+PIPE = 1 << 16  # bytes that a pipe holds: more than that never arrives at once
 STDERR_KEPT = 4096
 WORKER_PROGRAM = ("-m", "initlint._worker")
 
@@ -173,14 +174,17 @@ class Worker:
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             selector.register(self._process.stderr, selectors.EVENT_READ)
+            looked = time.monotonic()
             while True:
-                remaining = deadline() - time.monotonic()
-                self._too_large = _resident_megabytes(self._process.pid) > self.megabytes
+                now = time.monotonic()
+                remaining = deadline() - now
+                if now - looked >= TICK:  # a look costs as much as a small model's answer
+                    looked, self._too_large = now, _resident_megabytes(self._process.pid) > self.megabytes
                 if remaining <= 0 or self._too_large:
                     self.kill()
                     return
                 for key, _ in selector.select(min(TICK, remaining)):
-                    received = os.read(key.fd, 1 << 20)
+                    received = os.read(key.fd, PIPE)
                     if key.fileobj is self._process.stderr:
                         self._stderr = (self._stderr + received)[-STDERR_KEPT:]
                         if not received:

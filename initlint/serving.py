@@ -5,13 +5,16 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from initlint.config import Config, Loaded
 from initlint.errors import Reason, Refusal
 from initlint.text import one_line
+
+if TYPE_CHECKING:
+    from initlint.isolation import Progress
 
 __all__ = ["Request", "serve"]
 
@@ -22,7 +25,7 @@ class Request(msgspec.Struct, frozen=True):
     path: bytes
     root: bytes
     config: Config
-    wants: Literal["report", "content", "identity", "status"] = "report"
+    wants: Literal["report", "record", "identity", "status", "locations"] = "report"
     started: float | None = None  # of the monotonic clock, which processes share: when the deadline began to run
 
 
@@ -37,26 +40,23 @@ def prepare() -> None:
 
 
 def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:
-    """Answer one request: the facts and the report after progress on the way, or the content's hash, or a refusal."""
+    """Answer one request after progress on the way, or with a refusal.
+
+    A `report` comes with its facts, a `record` without: a store keeps none. `identity` and `status` are the cache's and the
+    scan's words for what a model is, `locations` those of its data files that may be fetched.
+    """
     try:
         from initlint.checking import analyse_here  # noqa: PLC0415 - a fault while importing becomes an answer, too
 
         asked = msgspec.json.decode(request, type=Request)
-        if asked.wants == "content":
-            from initlint.fleet.content import content_of  # noqa: PLC0415 - only a scan asks for it
-
-            send(b"R", msgspec.json.encode(content_of(os.fsdecode(asked.path))))
-            return
-        watch = lambda step: send(b"P", msgspec.json.encode(step))  # noqa: E731 - a name for two lines below
-        if asked.wants != "report":
-            from initlint.cache import identity_of, status_of  # noqa: PLC0415 - only where reports are kept
-
-            path = os.fsdecode(asked.path)
-            send(b"R", msgspec.json.encode(status_of(path) if asked.wants == "status" else identity_of(path, watch)))
+        watch = lambda step: send(b"P", msgspec.json.encode(step))  # noqa: E731 - a name for the lines below
+        if asked.wants not in {"report", "record"}:
+            send(b"R", msgspec.json.encode(_asked_of_files(os.fsdecode(asked.path), asked.wants, watch)))
             return
         loaded = Loaded(asked.config, {}, Path(os.fsdecode(asked.root)))
         report = analyse_here(os.fsdecode(asked.path), loaded, watch, asked.started)
-        send(b"F", report.facts.serialize())
+        if asked.wants == "report":
+            send(b"F", report.facts.serialize())
         send(b"R", report.to_json())
     except Refusal as refusal:
         _refuse(send, refusal.reason, refusal.message)
@@ -70,6 +70,16 @@ def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:
         if os.environ.get("INITLINT_DEBUG"):
             traceback.print_exception(error)
         _refuse(send, Reason.CRASH, f"fault in initlint itself: {type(error).__name__} at {place}: {one_line(error)}")
+
+
+def _asked_of_files(path: str, wants: str, watch: "Callable[[Progress], None]") -> object:
+    """What is asked of the files of a model, not of the network in them."""
+    from initlint.cache import identity_of, status_of  # noqa: PLC0415 - only where reports are kept, or models scanned
+    from initlint.fleet.content import fetchable_in  # noqa: PLC0415 - as above
+
+    if wants == "identity":
+        return identity_of(path, watch)
+    return status_of(path) if wants == "status" else fetchable_in(path)
 
 
 def _refuse(send: Callable[[bytes, bytes], None], reason: Reason, message: str) -> None:

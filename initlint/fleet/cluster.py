@@ -11,6 +11,7 @@ import platform
 import queue
 import threading
 import time
+import uuid
 from concurrent.futures import CancelledError, Future
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,8 +20,8 @@ import msgspec
 
 from initlint import __version__
 from initlint.errors import Reason, Refusal
-from initlint.fleet.records import Answer, Candidate, Task
-from initlint.fleet.remote import Spool
+from initlint.fleet.records import Answer, Copy, Task
+from initlint.fleet.spool import Spool
 from initlint.fleet.work import Bench
 from initlint.text import one_line, safe
 
@@ -32,18 +33,40 @@ WORKERS = 60.0  # seconds to wait for a first worker
 PATIENCE = 300.0  # seconds to wait for a scheduler to come back
 TRIES = 3  # for a task whose workers keep dying; each try outlives three of them
 WIDTH_HOLDS = 5.0  # seconds for which the number of threads is taken as known
+HELD = 8  # fetched files that a thread of a Dask worker holds for reports to come; the oldest beyond go
 PACKAGES = ("onnx", "numpy", "ml_dtypes", "onnxruntime")  # whose versions a result may depend on
 
 _own = threading.local()
+_spools: dict[str, Spool] = {}  # of this Dask worker, by scan
+_lock = threading.Lock()
 
 
-def perform(payload: bytes) -> bytes:
-    """Do a task in a child of this Dask worker, one child for each of its threads; in and out as MessagePack."""
+def perform(payload: bytes, scan: str) -> bytes:
+    """Do a task in a child of this Dask worker, one child for each of its threads; in and out as MessagePack.
+
+    What is fetched for a content stays here for the report, which is sent after it.
+    """
+    import distributed  # noqa: PLC0415 - an extra
+
     task = msgspec.msgpack.decode(payload, type=Task)
+    here = distributed.get_worker()
     bench: Bench | None = getattr(_own, "bench", None)
     if bench is None or bench.memory != task.config.memory:
-        bench = _own.bench = Bench(task.config.memory, Spool(keeps=False))
-    return msgspec.msgpack.encode(bench.perform(task))
+        bench = _own.bench = Bench(task.config.memory, Spool())
+    with _lock:
+        bench.spool = _spools.setdefault(scan, Spool(HELD * here.state.nthreads, here.local_directory))
+    answer = bench.perform(task)
+    if answer.copy is not None:
+        answer = msgspec.structs.replace(answer, copy=Copy(answer.copy.token, here.address))
+    return msgspec.msgpack.encode(answer)
+
+
+def forget(scan: str) -> None:
+    """Remove what this Dask worker still holds for a scan."""
+    with _lock:
+        spool = _spools.pop(scan, None)
+    if spool is not None:
+        spool.close()
 
 
 def versions() -> dict[str, str]:
@@ -65,6 +88,7 @@ class ClusterPool:
             raise Refusal(Reason.USAGE, f"--cluster {safe(address)}: expected tcp://HOST:PORT or tls://HOST:PORT")
         self.address, self.patience = address, patience
         self.notes: list[str] = []
+        self._scan = uuid.uuid4().hex
         self._closed = False
         self._client: Any = self._connect(CONNECT)
         try:
@@ -73,6 +97,7 @@ class ClusterPool:
             self._client.close()
             raise
         self._width, self._width_known = 1, 0.0
+        self._copies = False  # whether workers may hold files
         self._lost: queue.SimpleQueue[tuple[Task, Future[Answer], int] | None] = queue.SimpleQueue()
         self._mender = threading.Thread(target=self._mend, daemon=True)
         self._mender.start()
@@ -93,20 +118,26 @@ class ClusterPool:
         self._send(task, future, 0)
         return future
 
-    def release(self, candidate: Candidate) -> None:
-        """Workers keep nothing between tasks."""
+    def release(self, copy: Copy) -> None:
+        """Workers hold a few files and let go of the oldest, and of all at the end."""
 
     def close(self) -> None:
         """Let go of the scheduler; tasks under way are cancelled."""
         self._closed = True
         self._lost.put(None)
+        if self._copies and self._client.status == "running":
+            with contextlib.suppress(Exception):  # a worker that cannot be reached removes its folder when it ends
+                self._client.run(forget, self._scan, on_error="ignore")
         self._client.close(timeout=5)
 
     def _send(self, task: Task, future: "Future[Answer]", attempt: int) -> None:
         payload = msgspec.msgpack.encode(task)
-        key = f"initlint-{hashlib.sha256(payload).hexdigest()[:32]}-{attempt}"
+        # Two scans may share a report, which is of a content; what a file holds now each must ask for itself.
+        named = payload + (self._scan.encode() if task.wants == "content" else b"")
+        key = f"initlint-{hashlib.sha256(named).hexdigest()[:32]}-{attempt}"
+        near = {} if task.copy is None else {"workers": [task.copy.worker], "allow_other_workers": True}
         try:
-            inner = self._client.get_executor().submit(perform, payload, key=key)
+            inner = self._client.get_executor(**near).submit(perform, payload, self._scan, key=key)
         except Exception:  # noqa: BLE001 - the client has lost its scheduler, in one of many ways
             self._lost.put((task, future, attempt))
             return
@@ -136,6 +167,7 @@ class ClusterPool:
             if wrong is not None:
                 future.set_exception(Refusal(Reason.USAGE, wrong))
             else:
+                self._copies = self._copies or answer.copy is not None
                 future.set_result(answer)
 
     def _mend(self) -> None:

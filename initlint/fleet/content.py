@@ -1,16 +1,17 @@
 """What a model file holds, as one hash: its own bytes and those of the data files it names."""
 
 import hashlib
+from contextlib import suppress
 
 from initlint.errors import Refusal
+from initlint.fleet.small import MARK
 from initlint.model import external_locations
 from initlint.source import FileSource, open_file
-from initlint.tensors import ExternalFiles
+from initlint.tensors import ExternalFiles, check_location
 
-__all__ = ["content_of", "locations_in"]
+__all__ = ["content_of", "fetchable_in", "locations_in"]
 
 CHUNK = 1 << 20
-MARK = b"\x0a\x08location"  # StringStringEntryProto, key "location": no tensor is external without it
 
 
 def content_of(path: str) -> tuple[str, int]:
@@ -55,6 +56,16 @@ def locations_in(path: str) -> list[str]:
         return external_locations(source)
     finally:
         source.close()
+
+
+def fetchable_in(path: str) -> list[str]:
+    """The locations that lie below the model's folder; of the others the analysis says what is wrong."""
+    found = []
+    for location in locations_in(path):
+        with suppress(Refusal):
+            check_location(location)
+            found.append(location)
+    return found
 
 
 def _absorb(digest: "hashlib._Hash", source: FileSource) -> bool:

@@ -42,7 +42,11 @@ def find(paths: Iterable[str], root: Path) -> Iterator[Candidate]:
 def refuse_nothing(paths: Iterable[str]) -> None:
     """Raise Refusal for a path that does not exist, before anything is done."""
     for path in paths:
-        if not is_url(path) and not glob.has_magic(path) and not os.path.lexists(path):
+        if is_url(path):
+            from initlint.fleet.remote import refuse_missing  # noqa: PLC0415 - needs the extra `remote`
+
+            refuse_missing(path)
+        elif not glob.has_magic(path) and not os.path.lexists(path):
             raise Refusal(Reason.NOT_FOUND, f"{safe(path)}: does not exist")
 
 

@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from initlint.errors import Refusal
-from initlint.fleet.records import Answer, Candidate, Task
-from initlint.fleet.remote import Spool
+from initlint.fleet.records import Answer, Copy, Task
+from initlint.fleet.spool import Spool
 from initlint.fleet.work import Bench
 
 __all__ = ["LocalPool", "Pool"]
@@ -23,8 +23,8 @@ class Pool(Protocol):
     def submit(self, task: Task) -> "Future[Answer]":
         """Have a task done; the future holds the answer, or a Refusal that ends the scan."""
 
-    def release(self, candidate: Candidate) -> None:
-        """Say that no further task will ask for this file."""
+    def release(self, copy: Copy) -> None:
+        """Say that nothing more will be asked of what was fetched."""
 
     def close(self) -> None:
         """End all workers, whatever they do."""
@@ -35,7 +35,7 @@ class LocalPool:
 
     def __init__(self, jobs: int, memory: int) -> None:
         self.width = jobs
-        self._spool = Spool(keeps=True)
+        self._spool = Spool()
         self._tasks: queue.SimpleQueue[tuple[Task, Future[Answer]] | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._benches = [Bench(memory, self._spool) for _ in range(jobs)]
@@ -49,9 +49,9 @@ class LocalPool:
         self._tasks.put((task, future))
         return future
 
-    def release(self, candidate: Candidate) -> None:
-        """Remove what was fetched for a candidate."""
-        self._spool.drop(candidate.path)
+    def release(self, copy: Copy) -> None:
+        """Remove what was fetched."""
+        self._spool.drop(copy.token)
 
     def close(self) -> None:
         """Kill the workers and remove what was fetched."""

@@ -4,14 +4,14 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from initlint.cache import Status
 from initlint.config import Config
 from initlint.errors import Reason
 from initlint.report import Report
 
-__all__ = ["VERDICTS", "Answer", "Candidate", "Outcome", "Stamp", "Task", "Verdict", "verdict_of"]
+__all__ = ["VERDICTS", "Answer", "Candidate", "Copy", "Outcome", "Task", "Verdict", "verdict_of"]
 
 Verdict: TypeAlias = Literal["refused", "error", "warning", "note", "ok"]
-Stamp: TypeAlias = tuple[int, int, int]  # inode, bytes, time of the last change in nanoseconds
 VERDICTS: tuple[Verdict, ...] = ("refused", "error", "warning", "note", "ok")  # worst first
 
 
@@ -20,6 +20,13 @@ class Candidate(msgspec.Struct, frozen=True):
 
     name: str
     path: str
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """A file fetched from an object store, held for a report: its number in the spool, and the Dask worker that has it."""
+
+    token: str
+    worker: str = ""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -31,7 +38,8 @@ class Task(msgspec.Struct, frozen=True):
     root: bytes
     config: Config
     content: str = ""  # of a report: what the file must hold still
-    stamp: Stamp | None = None  # what the file's entry said when the content was taken
+    stamp: Status = ()  # what the file system said of the files when the content was taken
+    copy: Copy | None = None  # of a URL: what was fetched for its content
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -40,7 +48,8 @@ class Answer(msgspec.Struct, frozen=True):
     version: str
     content: str = ""
     size: int = 0
-    stamp: Stamp | None = None
+    stamp: Status = ()
+    copy: Copy | None = None
     report: bytes = b""
     reason: Reason | None = None
     message: str = ""

@@ -1,128 +1,128 @@
-"""Models in object stores, through fsspec and with the user's own credentials: listed, fetched to a file, removed."""
+"""Models in object stores, through fsspec and with the user's own credentials: listed, and fetched to a file."""
 
-import os
 import posixpath
 import re
-import shutil
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from initlint.errors import Reason, Refusal
 from initlint.fleet.recognise import begins_like_model
+from initlint.fleet.small import MARK
 from initlint.fleet.urls import is_url, without_login
 from initlint.text import one_line, safe
 
-__all__ = ["Spool", "listed"]
+__all__ = ["download", "listed", "refuse_missing"]
 
 SUFFIX = ".onnx"
 HEAD = 64  # bytes that tell a model
+CHUNK = 1 << 20
 MAGIC = re.compile(r"[*?\[]")
+TRIES = 2  # of a model whose files are written while they are fetched
+MOST_DATA_FILES = 4096
+LONGEST_NAME = 200
+# What stores say of an object that changes with it.
+VERSION = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "generation",
+    "versionId",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "mtime",
+    "size",
+)
 
 
 def listed(url: str) -> Iterator[str]:
-    """URLs of the models that a URL means: an object, everything below a prefix, or a glob; sorted."""
+    """URLs of the models that a URL means: an object, everything below a prefix, or a glob; sorted. Raises Refusal."""
     filesystem, place = _filesystem(url)
     try:
         if MAGIC.search(place):
             places = filesystem.glob(place)
-        elif filesystem.isfile(place):
+        elif not place.endswith("/") and filesystem.isfile(place):
             yield url
             return
         else:
             places = filesystem.find(place)
     except Exception as error:  # noqa: BLE001 - whatever the store's own library raises
-        raise Refusal(Reason.NOT_FOUND, f"{_shown(url)}: {one_line(error)}") from None
+        raise _refusal(url, error) from None
     for item in sorted(places):
         name = posixpath.basename(item)
         if not name.startswith(".") and (name.lower().endswith(SUFFIX) or _is_model(filesystem, item)):
             yield _joined(url, filesystem, item)
 
 
-class Spool:
-    """Files fetched from object stores, each held until its last user has let go of it."""
-
-    def __init__(self, *, keeps: bool) -> None:
-        """`keeps`: hold a file between two tasks, until `drop`; otherwise it goes with the task."""
-        self.keeps = keeps
-        self._folder = ""
-        self._lock = threading.Lock()
-        self._held: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextmanager
-    def local(self, path: str) -> Iterator[str]:
-        """The path of a file with what `path`, which may be a URL, holds."""
-        if not is_url(path):
-            yield path
-            return
-        with self._lock:
-            held = self._held.get(path)
-        if held is None:
-            held = self._fetch(path)
-            with self._lock:
-                self._held[path] = held
-        try:
-            yield held
-        finally:
-            if not self.keeps:
-                self.drop(path)
-
-    def drop(self, path: str) -> None:
-        """Remove the file of a URL."""
-        with self._lock:
-            held = self._held.pop(path, None)
-        if held is not None:
-            shutil.rmtree(os.path.dirname(held), ignore_errors=True)
-
-    def close(self) -> None:
-        """Remove everything."""
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = ""
-
-    def _fetch(self, url: str) -> str:
-        with self._lock:
-            if not self._folder:
-                self._folder = tempfile.mkdtemp(prefix="initlint-")
-        folder = tempfile.mkdtemp(dir=self._folder)
-        try:
-            return _download(url, folder)
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, Refusal) or not isinstance(error, Exception):
-                raise
-            reason = Reason.PERMISSION if isinstance(error, PermissionError) else Reason.NOT_FOUND
-            raise Refusal(reason, f"cannot be fetched: {one_line(error)}") from None
-
-
-def _download(url: str, folder: str) -> str:
-    """A model and the data files it names, fetched into a folder."""
-    from initlint.fleet.content import locations_in  # noqa: PLC0415 - imports numpy
-    from initlint.tensors import check_location  # noqa: PLC0415 - as above
-
+def refuse_missing(url: str) -> None:
+    """Raise Refusal where a URL leads nowhere, or to a place that these credentials do not open."""
     filesystem, place = _filesystem(url)
-    path = os.path.join(folder, posixpath.basename(place) or "model.onnx")
-    filesystem.get_file(place, path)
-    for location in locations_in(path):
-        try:
-            check_location(location)
-        except Refusal:
-            continue  # the analysis says what is wrong with it
-        target = Path(folder, location)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = posixpath.join(posixpath.dirname(place), location)
-        if filesystem.exists(beside):
-            filesystem.get_file(beside, str(target))
-    return path
+    if MAGIC.search(place):
+        return
+    try:
+        filesystem.info(place)
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _refusal(url, error) from None
+
+
+def download(url: str, folder: str, locations: Callable[[str], list[str]]) -> str:
+    """The path of a model fetched into a folder, with the data files it names, which `locations` finds in it.
+
+    Raises Refusal where it cannot be fetched, or where model and data are not of one time.
+    """
+    filesystem, place = _filesystem(url)
+    name = posixpath.basename(place)
+    path = Path(folder, name if 0 < len(name) <= LONGEST_NAME and name not in {".", ".."} else "model.onnx")
+    for _ in range(TRIES):
+        before = _version(filesystem, place)
+        _get(filesystem, place, path)
+        if not _names_data(path):
+            return str(path)
+        found = [item for item in locations(str(path)) if Path(folder, item) != path]
+        if len(found) > MOST_DATA_FILES:
+            raise Refusal(Reason.EXTERNAL_DATA, f"names {len(found)} data files; {MOST_DATA_FILES} are fetched at most")
+        beside = [posixpath.join(posixpath.dirname(place), item) for item in found]
+        versions = [_version(filesystem, item) for item in beside]
+        for item, location in zip(beside, found, strict=True):
+            target = Path(folder, location)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _get(filesystem, item, target, missing_ok=True)  # the analysis says which is missing
+        if _version(filesystem, place) == before and [_version(filesystem, item) for item in beside] == versions:
+            return str(path)
+    raise Refusal(Reason.CHANGED, "the model or a data file of it changed while they were fetched")
+
+
+def _get(filesystem: Any, place: str, path: Path, *, missing_ok: bool = False) -> None:
+    """Fetch one object into a file."""
+    try:
+        filesystem.get_file(place, str(path))
+    except Exception as error:  # noqa: BLE001 - as above
+        path.unlink(missing_ok=True)
+        if not (missing_ok and isinstance(error, FileNotFoundError)):
+            words = "cannot be fetched" if not missing_ok else f"data file {path.name!r} cannot be fetched"
+            raise Refusal(_reason(error), f"{words}: {_said(error)}") from None
+
+
+def _names_data(path: Path) -> bool:
+    """Whether a file may name data files; nothing of it is interpreted."""
+    with path.open("rb") as file:
+        last = b""
+        while piece := file.read(CHUNK):
+            if MARK in last + piece:
+                return True
+            last = piece[1 - len(MARK) :]
+    return False
+
+
+def _version(filesystem: Any, place: str) -> tuple[str, ...]:
+    """What changes when an object is written to; nothing where the store does not say."""
+    with suppress(Exception):
+        filesystem.invalidate_cache(place)
+        found = filesystem.info(place)
+        return tuple(f"{name}={found[name]}" for name in VERSION if found.get(name) is not None)
+    return ()
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
@@ -132,8 +132,8 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise Refusal(Reason.USAGE, f"{_shown(url)}: object stores need `pip install 'initlint[remote]'`") from None
     try:
         filesystem, place = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise Refusal(Reason.USAGE, f"{_shown(url)}: {one_line(error)}") from None
+    except Exception as error:  # noqa: BLE001 - an unknown protocol, a package that is missing, credentials that are none
+        raise Refusal(Reason.USAGE, f"{_shown(url)}: {_said(error)}") from None
     return filesystem, str(place)
 
 
@@ -152,6 +152,21 @@ def _joined(url: str, filesystem: Any, place: str) -> str:
     login = rest.partition("/")[0].rpartition("@")[0]
     bare = str(filesystem._strip_protocol(place))  # noqa: SLF001 - fsspec's own way to a path without protocol
     return f"{prefix}://{login + '@' if login else ''}{bare}"
+
+
+def _refusal(url: str, error: Exception) -> Refusal:
+    return Refusal(_reason(error), f"{_shown(url)}: {_said(error)}")
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, PermissionError) or getattr(error, "status", None) in {401, 403}:
+        return Reason.PERMISSION
+    return Reason.NOT_FOUND if isinstance(error, FileNotFoundError) else Reason.FETCH
+
+
+def _said(error: Exception) -> str:
+    """An error in one line, without what a URL in it may give away."""
+    return without_login(one_line(error, 1000))
 
 
 def _shown(url: str) -> str:

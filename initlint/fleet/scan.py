@@ -4,9 +4,10 @@ Contents are taken in the order in which candidates are found, so that which of 
 duplicate, does not depend on how fast anything is.
 """
 
+import queue
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from os import fsencode
@@ -54,25 +55,46 @@ class Scan:
         self._reports: dict[Future[Answer], Key] = {}
         self._running: dict[Key, Running] = {}
         self._names: dict[str, str] = {}  # of candidates under way: name -> path
+        self._arrived: queue.SimpleQueue[Future[Answer]] = queue.SimpleQueue()
+        self._settled: list[tuple[Candidate, Report | str]] = []  # recorded, not yet committed
 
     def work(self, candidates: Iterator[Candidate]) -> None:
         """Record every candidate. Raises Refusal where something holds for every model, not for one."""
         more = True
-        while more or self._contents or self._reports:
+        while True:
             limit = AHEAD * self.pool.width
             while more and len(self._contents) < limit and self._waiting() < MOST_WAITING:
                 more = self._take(candidates)
-            while self._contents and self._contents[0][1].done() and len(self._reports) < limit:
-                candidate, future = self._contents.popleft()
-                self._place(candidate, future.result())
-            pending = [
-                *self._reports,
-                *(future for _, future in list(self._contents)[:1] if len(self._reports) < limit),
-            ]
-            if pending and not wait(pending, SIGN_OF_LIFE, FIRST_COMPLETED).done:
+            if not self._contents and not self._reports:
+                return
+            arrived = self._await()
+            if not arrived:
                 self.store.beat(self.run)
-            for future in [item for item in self._reports if item.done()]:
-                self._receive(self._reports.pop(future), future.result())
+            with self.store.together(self.run):  # one commit for all that came meanwhile
+                for future in arrived:
+                    if future in self._reports:
+                        self._receive(self._reports.pop(future), future.result())
+                while self._contents and self._contents[0][1].done() and len(self._reports) < limit:
+                    candidate, future = self._contents.popleft()
+                    self._place(candidate, future.result())
+            for candidate, what in self._settled:
+                self.told(candidate, what)
+            self._settled.clear()
+
+    def _await(self) -> list[Future[Answer]]:
+        """Answers that have come since, at least one; none where it takes long."""
+        try:
+            arrived = [self._arrived.get(timeout=SIGN_OF_LIFE)]
+        except queue.Empty:
+            return []
+        while not self._arrived.empty():
+            arrived.append(self._arrived.get())
+        return arrived
+
+    def _submit(self, task: Task) -> Future[Answer]:
+        future = self.pool.submit(task)
+        future.add_done_callback(self._arrived.put)
+        return future
 
     def _waiting(self) -> int:
         return sum(len(item.waiting) for item in self._running.values())
@@ -90,7 +112,7 @@ class Scan:
                 if candidate.name in self._names or self.store.path_of(self.run, candidate.name) is not None:
                     continue
             self._names[candidate.name] = _kept(candidate)
-            self._contents.append((candidate, self.pool.submit(self._task(candidate))))
+            self._contents.append((candidate, self._submit(self._task(candidate))))
             return True
         return False
 
@@ -101,21 +123,24 @@ class Scan:
             return
         key = (answer.content, self._waivers_of(candidate.name))
         if key in self._running:
+            self._release(answer)  # most are never asked for again; one that is will be fetched again
             self._running[key].waiting.append((candidate, answer))
             return
         equal = [name for name in self.store.linted(self.run, answer.content) if self._waivers_of(name) == key[1]]
         if equal:
+            self._release(answer)
             self._duplicate(candidate, equal[0])
         else:
             self._lint(key, Running(candidate, answer))
 
     def _lint(self, key: Key, item: Running) -> None:
         self._running[key] = item
-        self._reports[self.pool.submit(self._task(item.candidate, item.answer))] = key
+        self._reports[self._submit(self._task(item.candidate, item.answer))] = key
 
     def _receive(self, key: Key, answer: Answer) -> None:
         """A report has come: record it and its duplicates. After a refusal the next in line is linted itself."""
         item = self._running.pop(key)
+        self._release(item.answer)
         if answer.reason is not None:
             self._refuse(item.candidate, answer, item.answer)
             if item.waiting:
@@ -146,17 +171,20 @@ class Scan:
         self._settle(candidate, f"{outcome.message} [{outcome.reason}]", recorded=self.store.record(self.run, outcome))
 
     def _settle(self, candidate: Candidate, what: Report | str, *, recorded: bool) -> None:
-        self.pool.release(candidate)
         self._names.pop(candidate.name, None)
         if recorded:
-            self.told(candidate, what)
+            self._settled.append((candidate, what))
+
+    def _release(self, content: Answer) -> None:
+        if content.copy is not None:
+            self.pool.release(content.copy)
 
     def _task(self, candidate: Candidate, content: Answer | None = None) -> Task:
         found = content or Answer("")
         path = candidate.path if is_url(candidate.path) else abspath(candidate.path)  # a worker may live elsewhere
         return Task(
             "content" if content is None else "report", candidate.name, fsencode(path), fsencode(self.root),
-            self.config, found.content, found.stamp,
+            self.config, found.content, found.stamp, found.copy,
         )  # fmt: skip
 
     def _waivers_of(self, name: str) -> tuple[int, ...]:

@@ -4,7 +4,8 @@ import datetime
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +38,8 @@ class Store:
             self.database.close()
             raise
         self._rules: set[tuple[int, str]] = set()
+        self._commit: ExitStack | None = None  # what ends the transaction under way
+        self._busy: float | None = None  # seconds of analysis recorded in it; None: it has not begun
 
     def __enter__(self) -> Self:
         return self
@@ -81,14 +84,28 @@ class Store:
             )
         return int(run["id"])
 
+    @contextmanager
+    def together(self, run: int) -> Iterator[None]:
+        """Commit all that is recorded in the block at its end, at once; nothing is begun where nothing is recorded."""
+        with ExitStack() as commit:
+            self._commit, self._busy = commit, None
+            try:
+                yield
+                if self._busy is not None:
+                    self._beat(run, self._busy)
+            finally:
+                self._commit = None
+
     def record(self, run: int, outcome: Outcome) -> bool:
-        """Keep one model's result; False where the run has one of that name already, which then stays as it is."""
+        """Keep one model's result; False where the run has one of that name already, which then stays as it is.
+
+        As `record_duplicate` it stands in a block of `together`.
+        """
         row = rows.model(run, outcome, _now())
-        with self.database.transaction():
-            fresh = self.database.write(rows.insertion("model", row) + " ON CONFLICT DO NOTHING", row)
-            if fresh and outcome.report is not None:
-                self._record_report(run, outcome.name, outcome.report)
-            self._beat(run, outcome.seconds)
+        self._begin(outcome.seconds)
+        fresh = self.database.write(rows.insertion("model", row) + " ON CONFLICT DO NOTHING", row)
+        if fresh and outcome.report is not None:
+            self._record_report(run, outcome.name, outcome.report)
         return bool(fresh)
 
     def record_duplicate(self, run: int, candidate: Candidate, same_as: str) -> bool:
@@ -99,10 +116,8 @@ class Store:
             + " FROM model WHERE run = :run AND name = :same_as ON CONFLICT DO NOTHING"
         )
         names = {"name": candidate.name, "path": safe(without_login(candidate.path), 4096), "recorded": _now()}
-        with self.database.transaction():
-            fresh = self.database.write(sql, {"run": run, "same_as": same_as, **names})
-            self._beat(run, 0.0)
-        return bool(fresh)
+        self._begin(0.0)
+        return bool(self.database.write(sql, {"run": run, "same_as": same_as, **names}))
 
     def beat(self, run: int) -> None:
         """A sign of life, where no result has come for a while."""
@@ -173,6 +188,13 @@ class Store:
         if removed:
             self.database.tidy()
         return removed
+
+    def _begin(self, seconds: float) -> None:
+        """Join the transaction of the block, which begins with what is first recorded in it."""
+        assert self._commit is not None
+        if self._busy is None:
+            self._commit.enter_context(self.database.transaction())
+        self._busy = (self._busy or 0.0) + seconds
 
     def _record_report(self, run: int, name: str, report: Report) -> None:
         fresh = [rule for rule in report.rules if (run, rule.code) not in self._rules]
