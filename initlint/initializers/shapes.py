@@ -102,7 +102,10 @@ def orthogonal_gain(weight: npt.NDArray[np.generic]) -> float | None:
 
     A few whole vectors decide: independent ones have cosines of about 1/sqrt(length). Quantisation to 8 bits passes.
     """
-    thin = weight if weight.shape[0] <= weight.shape[1] else weight.T
+    # The rows of a square matrix are orthogonal where its columns are: those are taken that lie together.
+    rows, columns = weight.shape
+    by_columns = weight.strides[0] < weight.strides[1] if rows == columns else rows > columns
+    thin = weight.T if by_columns else weight
     count, length = thin.shape
     if count < ORTHOGONAL_FEWEST or length < 2 * ORTHOGONAL_FEWEST:
         return None
