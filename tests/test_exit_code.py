@@ -1,11 +1,30 @@
 """The exit code, decision by decision: what is 0, what is 1, what is 2, and that 2 beats 1."""
 
+import signal
+import typing
+from collections.abc import Callable, Iterator
 from itertools import product
+from pathlib import Path
 
+import click
 import pytest
 
+from initlint import checking, cli
+from initlint.commands import terminal
+from initlint.config import Config, Loaded
+from initlint.errors import Reason, Refusal
+from initlint.fleet.records import Outcome
+from initlint.fleet.store import Store
+from initlint.fleet.summary import Gate, summarise
+from initlint.isolation import Reply
 from initlint.report import Report, Skipped, exit_code
-from tests.reports import a_finding
+from tests.reports import a_finding, a_model
+
+if typing.TYPE_CHECKING:
+    from initlint.isolation import Worker
+
+ROOT = Path(__file__).resolve().parent.parent
+BAD, GOOD = ROOT / "samples/bad/IL202.onnx", ROOT / "samples/good/IL202.onnx"
 
 RANKS = {"note": 1, "warning": 2, "error": 3, "never": 4}
 
@@ -65,3 +84,275 @@ def test_a_device_that_was_not_used_is_no_partial_analysis() -> None:
     """--allow-partial accepts what could not be understood, not an answer from another device than the one asked for."""
     elsewhere = a_finding(code="IL506", over="model", exit=2, severity="error")
     assert exit_code(Report(findings=(elsewhere,)), "never", allow_partial=True) == 2
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signals are left as the test session has them."""
+    monkeypatch.setattr(cli, "_catch_signals", lambda: None)
+
+
+def _raising(error: BaseException) -> Callable[..., object]:
+    def main(*_: object, **__: object) -> object:
+        raise error
+
+    return main
+
+
+ENDS = {
+    "a refusal": (Refusal(Reason.CONFIG, "no such key"), "initlint: no such key\n"),
+    "a rule file": (Refusal(Reason.RULE_FILE, "X.toml: when: wrong"), "initlint: rule file: X.toml: when: wrong\n"),
+    "bad usage": (click.UsageError("No such option: --x."), "initlint: No such option: --x (initlint --help)\n"),
+    "another complaint of click": (click.ClickException("no."), "initlint: no\n"),
+    "nobody reads": (terminal.ClosedPipe(), ""),
+    "a signal": (terminal.Interrupted(15), "initlint: interrupted\n"),
+    "Ctrl-C": (KeyboardInterrupt(), "initlint: interrupted\n"),
+    "a prompt left": (click.Abort(), "initlint: interrupted\n"),
+    "no memory": (MemoryError(), "initlint: out of memory\n"),
+    "a broken pipe": (BrokenPipeError(), ""),
+}
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("end", ENDS)
+def test_whatever_goes_wrong_is_two(
+    end: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And one line on standard error, or none where nobody is left to read it."""
+    error, line = ENDS[end]
+    monkeypatch.setattr(cli.group, "main", _raising(error))
+    discarded: list[bool] = []
+    monkeypatch.setattr(terminal, "discard_stdout", lambda: discarded.append(True))
+    assert cli.run([]) == 2
+    assert capfd.readouterr().err == line
+    assert discarded == [True] * (end == "a broken pipe")
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_fault_of_ours_is_two(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """With its place, in one line; no traceback."""
+    monkeypatch.delenv("INITLINT_DEBUG", raising=False)
+    monkeypatch.setattr(cli.group, "main", _raising(LookupError("lost\nthings")))
+    assert cli.run([]) == 2
+    line = capfd.readouterr().err
+    assert line.startswith("initlint: fault in initlint itself: LookupError: lost things at test_exit_code.py:")
+    assert line.count("\n") == 1
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(("result", "code"), [(0, 0), (1, 1), (2, 2), (None, 0)])
+def test_a_command_gives_its_code(result: int | None, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command returns is what the program returns; help and version, which return nothing, are 0."""
+    seen: list[tuple[list[str], dict[str, object]]] = []
+    monkeypatch.setattr(cli.group, "main", lambda arguments, **how: seen.append((arguments, how)) or result)
+    assert cli.run(("rules",)) == code
+    assert seen == [(["rules"], {"prog_name": "initlint", "standalone_mode": False})]
+
+
+def test_signals_end_as_ctrl_c_does() -> None:
+    """SIGTERM and SIGHUP unwind the stack: no worker and no half-written file stays behind."""
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does: stays ignored
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        cli._catch_signals()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        with pytest.raises(terminal.Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+# -- `check` -----------------------------------------------------------------------------------------------------------
+
+
+def _checked(
+    monkeypatch: pytest.MonkeyPatch, report: Report, *arguments: str, facts: bytes = b"", terminal_: bool = False
+) -> int:
+    """The code of `initlint check` on one model whose report is this one."""
+
+    def paths(*_: object) -> Iterator[checking.Event]:
+        yield checking.Event(0, report, facts)
+
+    monkeypatch.setattr(checking, "check_paths", paths)
+    monkeypatch.setattr(terminal, "both_seen", lambda: terminal_)
+    return cli.run(["check", str(GOOD), "--no-progress", *arguments])
+
+
+SKIPPED = Report(skipped=(Skipped("m", "m.onnx", "truncated", "ends early"),))
+FAULT, NOTE = (Report(models=(a_model(),), findings=(a_finding(severity=level),)) for level in ("error", "note"))
+PARTIAL = Report(models=(a_model(),), findings=(a_finding(code="IL001", exit=2),))
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    ("report", "arguments", "code"),
+    [
+        (Report(models=(a_model(),)), (), 0),
+        (FAULT, (), 1),
+        (FAULT, ("--fail-on", "never"), 0),
+        (NOTE, (), 0),
+        (NOTE, ("--fail-on", "note"), 1),
+        (PARTIAL, ("--fail-on", "never"), 2),
+        (PARTIAL, ("--allow-partial",), 0),
+        (SKIPPED, ("--fail-on", "never", "--allow-partial"), 2),
+    ],
+)
+def test_check_gives_the_code_of_its_report(
+    monkeypatch: pytest.MonkeyPatch, report: Report, arguments: tuple[str, ...], code: int
+) -> None:
+    """Whatever the format: the gate looks at the report alone."""
+    for format_ in ("text", "json"):
+        assert _checked(monkeypatch, report, *arguments, "--format", format_) == code
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("check",), "give a model"),
+        (("check", "--facts", "f", str(GOOD), str(BAD)), "--facts takes one model"),
+        (("check", "--name", "f", str(GOOD), str(BAD)), "--name takes one model"),
+    ],
+)
+def test_usage_is_two_before_any_model_is_read(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    """Nothing is analysed, nothing printed on standard output."""
+    monkeypatch.setattr(checking, "check_paths", _raising(AssertionError("analysed")))
+    assert cli.run(arguments) == 2
+    out, err = capfd.readouterr()
+    assert (out, words in err) == ("", True)
+
+
+@pytest.mark.usefixtures("alone")
+def test_one_model_may_have_its_facts_and_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The facts are written where there are any; of a refused model there are none, and no empty file."""
+    full, none = tmp_path / "full.sqlite", tmp_path / "none.sqlite"
+    assert _checked(monkeypatch, FAULT, "--facts", str(full), "--name", "x", facts=b"tables") == 1
+    assert full.read_bytes() == b"tables"
+    assert _checked(monkeypatch, SKIPPED, "--facts", str(none)) == 2
+    assert not none.exists()
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(("format_", "seen", "told"), [
+    ("text", False, True), ("text", True, False), ("json", True, True), ("json", False, True),
+])  # fmt: skip
+def test_a_refusal_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], format_: str, *, seen: bool, told: bool
+) -> None:
+    """On standard error too, but for a person who sees both streams in one terminal and has read it in the text."""
+    assert _checked(monkeypatch, SKIPPED, "--format", format_, terminal_=seen) == 2
+    assert ("initlint: m.onnx: ends early [truncated]\n" in capfd.readouterr().err) is told
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_settings_are_shown_and_nothing_is_analysed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`--show-config` needs no model and is 0."""
+    monkeypatch.setattr(checking, "check_paths", _raising(AssertionError("analysed")))
+    assert cli.run(["check", "--show-config"]) == 0
+    assert "fail-on" in capfd.readouterr().out.replace("_", "-")
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_refused_model_is_no_end_of_the_others(monkeypatch: pytest.MonkeyPatch, reason: Reason) -> None:
+    """It is an event with a skipped model; a fault of the user's settings ends the run, since it is every model's."""
+    monkeypatch.setattr(checking, "analyse_in_worker", _raising(Refusal(reason, "why\x1b[2J")))
+    worker, name = typing.cast("Worker", None), Config(name="key")
+    if reason in {Reason.CONFIG, Reason.RULE_FILE, Reason.USAGE}:
+        with pytest.raises(Refusal):
+            checking._event(3, "p", Loaded(name), worker, None)
+        return
+    event = checking._event(3, "p", Loaded(name), worker, None)
+    (skipped,) = event.report.skipped
+    assert (event.index, event.report.models, event.facts) == (3, (), b"")
+    assert (skipped.model, skipped.path, skipped.reason) == ("key", "p", str(reason))
+    assert skipped.message.startswith("why")
+    assert "\x1b" not in skipped.message
+    assert checking._event(0, "q.onnx", Loaded(Config(), {}, Path()), worker, None).report.skipped[0].model == "q.onnx"
+
+
+def test_an_analysed_model_is_an_event_with_its_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says that a process of its own made it."""
+    reply = Reply(FAULT.to_json(), b"tables", "landlock")
+    monkeypatch.setattr(checking, "analyse_in_worker", lambda *_: reply)
+    event = checking._event(1, "p", Loaded(Config()), typing.cast("Worker", None), None)
+    assert (event.index, event.facts, event.report.run.isolation) == (1, b"tables", "landlock")
+    assert exit_code(event.report, "error") == 1
+
+
+# -- `scan` ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Two runs over ten models: healthy ones, one of each severity, one refused, one that is not to be trusted."""
+    path = tmp_path_factory.mktemp("store") / "s.sqlite"
+    with Store(str(path), create=True) as opened:
+        for models in (
+            {"error": 1, "refused": 1, "ok": 8},
+            {"error": 1, "warning": 2, "note": 1, "refused": 1, "partial": 1, "ok": 4},
+        ):
+            run = opened.begin((), "", path.parent)
+            number = 0
+            for kind, count in models.items():
+                for _ in range(count):
+                    opened.record(run, _outcome(kind, number))
+                    number += 1
+            opened.finish(run)
+        yield opened
+
+
+def _outcome(kind: str, number: int) -> Outcome:
+    name = f"{kind}{number}"
+    if kind == "refused":
+        return Outcome(name, name, reason="truncated", message="cut")
+    findings = () if kind == "ok" else (a_finding(severity="note" if kind == "partial" else kind, model=name),)
+    if kind == "partial":
+        findings = (a_finding(code="IL001", severity="note", exit=2, model=name),)
+    waived = a_finding(code="IL201", severity="error", exit=2, waived="known", model=name)
+    return Outcome(name, name, content=name, report=Report(models=(a_model(name),), findings=(*findings, waived)))
+
+
+@pytest.mark.parametrize(
+    ("gate", "unjudged", "failing", "code"),
+    [
+        (Gate(max_refused=0.2), 2, 1, 1),  # exactly the budget
+        (Gate(max_refused=0.19), 2, 1, 2),  # 2 beats 1
+        (Gate(max_refused=0.1, allow_partial=True), 1, 1, 1),
+        (Gate(max_refused=0.0, allow_partial=True), 1, 1, 2),
+        (Gate("warning", 0.5), 2, 3, 1),
+        (Gate("note", 0.5), 2, 5, 1),
+        (Gate("never", 0.5), 2, 0, 0),
+        (Gate("never", 0.1), 2, 0, 2),
+        (Gate(max_refused=0.1, since=1), 2, 0, 2),  # the one that fails failed before; the two unjudged are new
+        (Gate("never", 0.5, since=1), 2, 0, 0),
+    ],
+)
+def test_the_gate_of_a_scan(store: Store, gate: Gate, unjudged: int, failing: int, code: int) -> None:
+    """Refused and distrusted models against the budget, then those at or above the severity; waived findings are neither."""
+    summary = summarise(store, 2, gate)
+    assert (summary.unjudged, summary.failing, summary.exit_code) == (unjudged, failing, code)
+
+
+def test_a_run_compared_with_itself_is_no_worse(store: Store) -> None:
+    """What was refused or failed before is no news."""
+    summary = summarise(store, 2, Gate(max_refused=0.0, since=2))
+    assert (summary.unjudged, summary.failing, summary.worse, summary.exit_code) == (0, 0, (), 0)
+
+
+def test_a_healthy_run_is_zero(tmp_path: Path) -> None:
+    """No finding, no refusal, no budget needed; an empty run too."""
+    with Store(str(tmp_path / "s.sqlite"), create=True) as fresh:
+        assert summarise(fresh, fresh.begin((), "", tmp_path), Gate(max_refused=0.0)).exit_code == 0
+        run = fresh.begin((), "", tmp_path)
+        fresh.record(run, _outcome("ok", 1))
+        assert summarise(fresh, run, Gate("note", 0.0)).exit_code == 0

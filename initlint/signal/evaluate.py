@@ -124,7 +124,7 @@ class Evaluation:
 
     def step(self, node: Node) -> None:
         """Evaluate one node and record its outputs."""
-        inputs = [self.values.get(name) if name else None for name in node.inputs]
+        inputs = [self._value(name) if name else None for name in node.inputs]
         lost = [item for item in inputs if isinstance(item, Unknown)]
         alias = self.aliases.get(node.kind)
         outputs: Sequence[Array | Draws | None]
@@ -165,6 +165,11 @@ class Evaluation:
                 self.tape.append(Step(node, node.inputs, node.outputs))
         self._drop(node.inputs)
 
+    def _value(self, name: str) -> Draws | Unknown:
+        """The value of that name; one that was never given out is not known, which is not the same as left out."""
+        value = self.values.get(name)
+        return Unknown("it was not computed", "", depends=True) if value is None else value
+
     def _aliased(self, node: Node, alias: str, inputs: Sequence[Draws | Unknown | None]) -> tuple[Array, ...]:
         first = next((item for item in inputs if isinstance(item, Draws) and item.dtype in FLOATS), None)
         if alias == "ignore":
@@ -197,7 +202,10 @@ class Evaluation:
             if values.ndim > 2:
                 self.channel_moments[node.name] = (values.mean(axis=axes), values.std(axis=axes))
         for name, result in zip(node.outputs, outputs, strict=False):
-            if not name or result is None:
+            if not name:
+                continue
+            if result is None:
+                self._lose_inner(node, name, ancestry)
                 continue
             if isinstance(result, Bundle):
                 self.values[name], self._ancestry[name], self.producers[name] = result, ancestry, node.kind
@@ -237,16 +245,26 @@ class Evaluation:
     ) -> None:
         if "elements are more than" in reason or "multiply-adds" in reason:
             self.too_large = True
-        depends = any(
+        ancestry = self.ancestry(inputs_of(node))  # subgraphs read what is no input of the node
+        depends = bool(ancestry) or any(
             (isinstance(item, Unknown) and item.depends) or (isinstance(item, Draws) and not item.constant)
             for item in inputs
         )
-        ancestry = self.ancestry(inputs_of(node))
         for name in node.outputs:
             if name:
                 self._ancestry[name] = ancestry
                 self.producers[name] = node.kind
                 self.lose(name, reason, dtype=self._declared.get(name, ""), depends=depends, ignored=ignored)
+
+    def _lose_inner(self, node: Node, name: str, ancestry: int) -> None:
+        """An output that an operator does not give, or that one of its subgraphs could not compute: for the same reason."""
+        found = [self.values.get(info.name) for graph in node.graphs() for info in graph.outputs]
+        inner = [item for item in found if isinstance(item, Unknown)]
+        reason = inner[0].reason if inner else f"{node.kind} does not give its output {name!r}"
+        ignored = bool(inner) and all(item.ignored for item in inner)
+        self._ancestry[name], self.producers[name] = ancestry, node.kind
+        depends = bool(ancestry) or any(item.depends for item in inner)
+        self.lose(name, reason, dtype=self._declared.get(name, ""), depends=depends, ignored=ignored)
 
     def known(self, name: str) -> Draws | None:
         """The tensor, where it is known and still held."""

@@ -1,199 +1,344 @@
 """Mutation testing: a test must fail when one decision in the code is turned over.
 
-    python tests/benchmarks/mutation.py                      every target below
+    python tests/benchmarks/mutation.py                      every target below, every mutant
     python tests/benchmarks/mutation.py exit-codes reader    those named
-    python tests/benchmarks/mutation.py reader --most 60     a seeded sample of each
+    python tests/benchmarks/mutation.py reader --most 150    a seeded sample of each, with its interval
+    python tests/benchmarks/mutation.py --only wire          the modules whose name holds this
 
-A mutant changes one comparison, one arithmetic or boolean operator, one constant, one condition, one return. Each runs its
-target's tests in a child forked from a process that has imported numpy, onnx and pytest already; survivors are printed
-with their line, for a person to explain or to kill with a test.
+One pytest session collects the targets' tests and runs them once, noting which lines of the targets each of them reaches. Then
+each mutant is a child forked from that process: it changes the code in place and runs the tests that reach the changed line
+until one fails, those first that killed a mutant of the same function or are quick. Tests that start a program do not see
+the change and do not count. A mutant that its quickest tests (--seconds of them) let pass is a survivor, and printed.
 """
 
 import argparse
-import ast
-import contextlib
-import copy
-import importlib.abc
-import importlib.util
-import io
+import importlib
 import os
+import pickle
 import random
+import resource
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import sqrt
 from pathlib import Path
-from types import ModuleType
+from types import FrameType
+from typing import Any, Self
+
+import pytest
+from hypothesis import Phase, settings
+from mutants import Mutant, of_functions, of_tables
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SECONDS = 60  # a mutant that takes longer has been noticed: a loop without an end
+MEMORY = 6 << 30  # address space a mutant may add: one that allocates without an end has been noticed
+RULES = "rules/*.toml"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A module, the functions in question (none named: all), and the tests that answer for it."""
+    """Modules (with the functions in question, none named: all of it), whether rule files too, and the tests that answer."""
 
-    module: str
+    modules: dict[str, frozenset[str]]
     tests: tuple[str, ...]
-    functions: frozenset[str] = frozenset()
+    rules: tuple[str, ...] = ()  # prefixes of rule files
+
+
+def _whole(*modules: str) -> dict[str, frozenset[str]]:
+    return {f"initlint.{name}": frozenset() for name in modules}
 
 
 TARGETS = {
-    "exit-codes": Target("initlint.report", ("tests/test_exit_code.py",), frozenset({"exit_code", "counts"})),
-    "reader": Target("initlint.wire", ("tests/test_wire.py", "tests/fuzz/test_fuzz.py")),
-    "model": Target("initlint.model", ("tests/test_model.py", "tests/hostile/test_reader.py")),
-    "tensors": Target("initlint.tensors", ("tests/hostile/test_reader.py", "tests/test_model.py")),
-    "contradictions": Target("initlint.contradictions", ("tests/hostile/test_reader.py",)),
-    "functions": Target("initlint.functions", ("tests/hostile/test_reader.py", "tests/test_model.py")),
-    "weights": Target("initlint.weights", ("tests/test_weights.py",)),
-    "waivers": Target("initlint.waivers", ("tests/test_waivers.py",)),
-}
-
-COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+    "exit-codes": Target(
+        {
+            "initlint.report": frozenset({"exit_code", "Finding.counts"}),
+            "initlint.checking": frozenset({"_event"}),
+            "initlint.commands.check": frozenset({"command"}),
+            "initlint.cli": frozenset({"run"}),
+            "initlint.fleet.summary": frozenset({"summarise", "_failing", "_not_judged", "_unjudged"}),
+        },
+        ("tests/test_exit_code.py", "tests/test_cli.py", "tests/fleet/test_scan.py", "tests/test_isolation.py"),
+    ),
+    "coverage": Target(
+        {
+            "initlint.signal.propagate": frozenset({"Propagation.coverage"}),
+            "initlint.signal.evaluate": frozenset({"Evaluation.lose", "Evaluation._lose_outputs"}),
+            "initlint.layers": frozenset({"unread_slots"}),
+            "initlint.analysis": frozenset({"_rule_settings"}),
+            "initlint.study": frozenset({"Study.unknown_operators"}),
+        },
+        ("tests/test_coverage.py", "tests/test_analysis.py", "tests/signal/test_propagate.py", "tests/test_rules.py"),
+        ("IL001", "IL002", "IL506"),
+    ),
+    "reader": Target(
+        _whole(
+            "wire", "source", "convert", "model", "functions", "tensors", "contradictions", "schema", "elements", "graph", "utf8"
+        ),
+        ("tests/test_wire.py", "tests/test_model.py", "tests/hostile/test_reader.py", "tests/fuzz/test_fuzz.py"),
+    ),
+    "weights": Target(_whole("weights", "moments", "channels"), ("tests/test_weights.py", "tests/test_channels.py")),
+    "rules": Target(
+        _whole("rules", "rulefile", "facts"),
+        ("tests/test_rules.py", "tests/test_rulefile.py", "tests/test_rule_packs.py", "tests/test_gathered.py"),
+        ("IL",),
+    ),
+    "waivers": Target(_whole("waivers"), ("tests/test_waivers.py",)),
 }  # fmt: skip
-ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
-    ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
-}  # fmt: skip
 
 
-def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """What may become of one node, with words for it."""
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
-        other = copy.deepcopy(node)
-        other.ops[0] = COMPARISONS[type(node.ops[0])]()
-        yield "comparison", other
-    elif isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC and not isinstance(node.left, ast.Constant):
-        other_binary = copy.deepcopy(node)
-        other_binary.op = ARITHMETIC[type(node.op)]()
-        yield "operator", other_binary
-    elif isinstance(node, ast.BoolOp):
-        other_bool = copy.deepcopy(node)
-        other_bool.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-        yield "and/or", other_bool
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        yield "not", copy.deepcopy(node.operand)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
-        yield "constant", ast.Constant(not node.value)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value < 1 << 20:
-        yield "constant", ast.Constant(node.value + 1)
-    elif isinstance(node, ast.If) and not isinstance(node.test, ast.Compare | ast.BoolOp | ast.UnaryOp):
-        other_if = copy.deepcopy(node)
-        other_if.test = ast.UnaryOp(ast.Not(), other_if.test)
-        yield "condition", other_if
-    elif isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
-        yield "return", ast.Return(ast.Constant(None))
+@dataclass
+class Reached:
+    """What one test reaches: seconds it takes, lines by file, rules that it judges by."""
+
+    seconds: float
+    lines: dict[str, set[int]] = field(default_factory=dict)
+    rules: set[str] = field(default_factory=set)
 
 
-def mutants(source: str, functions: frozenset[str]) -> Iterator[tuple[int, str, str]]:
-    """(line, kind, source) of every mutant; annotations and words are left alone."""
-    tree = ast.parse(source)
-    places = [
-        (parent, name, index, child)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef) and (not functions or function.name in functions)
-        for parent in ast.walk(function)
-        if not isinstance(parent, ast.JoinedStr | ast.FormattedValue | ast.arg)
-        for name, value in ast.iter_fields(parent)
-        if name not in {"annotation", "returns", "exc", "cause", "decorator_list"}
-        for index, child in enumerate(value if isinstance(value, list) else [value])
-        if isinstance(child, ast.AST)
-    ]
-    seen: set[int] = set()
-    for parent, name, index, child in places:
-        if id(child) in seen:
-            continue
-        seen.add(id(child))
-        for kind, other in changes(child):
-            value = getattr(parent, name)
-            ast.copy_location(other, child)
-            if isinstance(value, list):
-                value[index] = other
-            else:
-                setattr(parent, name, other)
-            yield getattr(child, "lineno", 0), kind, ast.unparse(ast.fix_missing_locations(tree))
-            if isinstance(value, list):
-                value[index] = child
-            else:
-                setattr(parent, name, child)
+class Tracer:
+    """Lines of some files as they are executed, by any thread."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.files = frozenset(files)
+        self.lines: dict[str, set[int]] = defaultdict(set)
+        self.rules: set[str] = set()
+
+    def __call__(self, frame: FrameType, _event: str, _: object) -> Any:
+        """Called for every new frame; only those of the files are followed."""
+        code = frame.f_code
+        if code.co_filename not in self.files:
+            return None
+        if code.co_name == "_apply" and "rule" in frame.f_locals:
+            self.rules.add(frame.f_locals["rule"].code)
+        self.lines[code.co_filename].add(frame.f_lineno)
+        return self._line
+
+    def _line(self, frame: FrameType, _event: str, _: object) -> Any:
+        self.lines[frame.f_code.co_filename].add(frame.f_lineno)
+        return self._line
+
+    def __enter__(self) -> Self:
+        threading.settrace(self)
+        sys.settrace(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
 
 
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives one module another source."""
+class Mutation:
+    """A pytest plugin that runs mutants in the place of the tests."""
 
-    def __init__(self, name: str, path: str, source: str) -> None:
-        self.name, self.path, self.source = name, path, source
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.totals: list[tuple[int, int]] = []
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
-        return importlib.util.spec_from_loader(fullname, self, origin=self.path) if fullname == self.name else None
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Property tests draw the same values in each child, shrink nothing, leave nothing behind."""
+        quick = settings(settings.default, database=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
+        settings.register_profile("mutation", quick)
+        settings.load_profile("mutation")
 
-    def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self.source, self.path, "exec"), module.__dict__)  # noqa: S102 - our own code, one change in it
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run the tests once, then the mutants of each target."""
+        self.items = session.items
+        chosen = {name: TARGETS[name] for name in self.options.targets or TARGETS}
+        files = {module: _file(module) for target in chosen.values() for module in target.modules}
+        print(f"{len(self.items)} tests collected, one run of them ...", flush=True)
+        self.reached: dict[int, Reached] = _in_child(lambda: self._baseline([str(path) for path in files.values()]))
+        left_out = len(self.items) - len(self.reached)
+        took = sum(item.seconds for item in self.reached.values())
+        print(f"  {took:.0f} s; {left_out} do not pass, are skipped or reach no target", flush=True)
+        for name, target in chosen.items():
+            self._judge(name, target, files)
+        return True
+
+    def _baseline(self, files: Sequence[str]) -> dict[int, Reached]:
+        found = {}
+        for index, item in enumerate(self.items):
+            with Tracer(files) as tracer:
+                began = time.process_time()
+                passed = _passes(item, self.items[index + 1] if index + 1 < len(self.items) else None)
+                seconds = time.process_time() - began
+            if passed and tracer.lines:
+                found[index] = Reached(seconds, dict(tracer.lines), tracer.rules)
+        return found
+
+    def _judge(self, name: str, target: Target, files: dict[str, Path]) -> None:
+        """All mutants of a target; prints the survivors and the share killed."""
+        began, total, killed, late = time.monotonic(), 0, 0, 0
+        places = {index for index, item in enumerate(self.items) if item.location[0] in target.tests}
+        for label, source, found in self._mutants(target, files):
+            here = list(found)
+            if self.options.most is not None and len(here) > self.options.most:
+                here = sorted(random.Random(0).sample(here, self.options.most), key=lambda item: item.line)
+            dead, overtime, alive = self._run(here, source, places)
+            total, killed, late = total + len(here), killed + dead, late + overtime
+            lines = source.read_text().splitlines() if source is not None else []
+            for mutant, reason in alive:
+                text = lines[mutant.line - 1].strip()[:100] if lines else mutant.function
+                print(f"    {label}:{mutant.line}: {mutant.kind}: {text}{reason}")
+            print(f"  {label}: {dead} of {len(here)} killed{interval(dead, len(here))}", flush=True)
+        seconds = time.monotonic() - began
+        print(
+            f"{name}: {killed} of {total} killed{interval(killed, total)}, {late} by the clock, {seconds:.0f} s",
+            flush=True,
+        )
+        self.totals.append((total, killed))
+
+    def _mutants(self, target: Target, files: dict[str, Path]) -> Iterator[tuple[str, Path | None, Iterator[Mutant]]]:
+        for module, functions in target.modules.items():
+            if self.options.only not in module:
+                continue
+            path = files[module]
+            label = path.relative_to(ROOT / "initlint").as_posix()
+            yield label, path, of_functions(path, functions)
+            if not functions:
+                yield f"{label} (tables)", path, of_tables(path, importlib.import_module(module))
+        if target.rules and self.options.only in RULES:
+            from rule_mutants import of_rules  # noqa: PLC0415 - imports the package, which the tests do first
+
+            yield RULES, None, (item for item in of_rules() if item.function.startswith(target.rules))
+
+    def _run(
+        self, mutants: Sequence[Mutant], source: Path | None, places: set[int]
+    ) -> tuple[int, int, list[tuple[Mutant, str]]]:
+        """(killed, of these by the clock, survivors with a word on each)."""
+        killed, late, alive = 0, 0, []
+        kills: dict[str, Counter[int]] = defaultdict(Counter)  # by function, and of the module under ""
+        for mutant in mutants:
+            tests = self._tests(mutant, source, places, kills[mutant.function], kills[""])
+            if not tests:
+                alive.append((mutant, "  [no test reaches it]"))
+                continue
+            expected = sum(self.reached[test].seconds for test in tests)
+            verdict = _in_child(partial(self._killer, mutant, tests), expected)
+            if verdict is None:
+                alive.append((mutant, ""))
+                continue
+            killed += 1
+            late += verdict == "late"
+            if isinstance(verdict, int):
+                kills[mutant.function][verdict] += 1
+                kills[""][verdict] += 1
+        return killed, late, alive
+
+    def _tests(self, mutant: Mutant, source: Path | None, places: set[int], *kills: Counter[int]) -> list[int]:
+        """The tests that reach a mutant, the likeliest and quickest to kill it first, for as long as is allowed."""
+
+        def reaches(test: Reached) -> bool:
+            if source is None:
+                return mutant.function in test.rules
+            lines = test.lines.get(str(source), set())
+            return mutant.line in lines if mutant.function else bool(lines)
+
+        found = [index for index, test in self.reached.items() if index in places and reaches(test)]
+        if not found and mutant.function and source is not None:  # inside an expression over several lines
+            near = range(mutant.line - 12, mutant.line + 1)
+            found = [
+                i for i, test in self.reached.items() if i in places and test.lines.get(str(source), set()) & set(near)
+            ]
+        found.sort(key=lambda i: -(sum(counter[i] for counter in kills) + 0.1) / (self.reached[i].seconds + 0.003))
+        taken, seconds = [], 0.0
+        for index in found:
+            if taken and seconds + self.reached[index].seconds > self.options.seconds:
+                continue
+            taken.append(index)
+            seconds += self.reached[index].seconds
+        return taken
+
+    def _killer(self, mutant: Mutant, tests: Sequence[int]) -> int | str | None:
+        """The first test that fails on the mutant; None where all pass."""
+        try:
+            mutant.apply()
+        except LookupError as error:
+            if "raised" in str(error) or not mutant.function:
+                return "import"
+            raise
+        for position, index in enumerate(tests):
+            following = self.items[tests[position + 1]] if position + 1 < len(tests) else None
+            if not _passes(self.items[index], following):
+                return index
+        return None
 
 
-def survives(target: Target, path: Path, source: str) -> bool:
-    """Whether the target's tests pass on this source, in a child of ours."""
+def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
+    from _pytest.runner import runtestprotocol  # noqa: PLC0415 - pytest's own way, without its terminal
+
+    reports = runtestprotocol(item, log=False, nextitem=following)
+    return all(report.passed for report in reports)
+
+
+def _in_child(work: Any, expected: float | None = None) -> Any:
+    """The result of a function in a child of ours; `late` where it ran out of time, "died" where it died of something else."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        code = 1
         try:
-            signal.alarm(SECONDS)
+            os.close(reading)
             os.setpgid(0, 0)
-            sys.meta_path.insert(0, Finder(target.module, str(path), source))
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            os.dup2(null, 2)
-            import pytest  # noqa: PLC0415 - loaded by the parent
-
-            with contextlib.redirect_stdout(io.StringIO()):
-                code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *target.tests]) != 0)
+            null = os.open(os.devnull, os.O_RDWR)
+            for descriptor in (0, 1, 2):
+                os.dup2(null, descriptor)
+            if expected is not None:
+                seconds = 10 + 5 * expected
+                signal.setitimer(signal.ITIMER_PROF, seconds)  # of this process, however busy the machine is
+                signal.alarm(int(10 * seconds))
+                used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+                resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+            answer = pickle.dumps(work())
+            with os.fdopen(writing, "wb") as stream:
+                stream.write(answer)
         finally:
-            os._exit(code)
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        answer = stream.read()
     _, status = os.waitpid(child, 0)
-    return status == 0
+    if answer:
+        return pickle.loads(answer)  # noqa: S301 - from our own child
+    late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in {signal.SIGPROF, signal.SIGALRM}
+    return "late" if late else "died"
 
 
-def judge(name: str, most: int | None) -> tuple[int, int]:
-    """Mutants of one target and how many were killed; prints the survivors."""
-    target = TARGETS[name]
-    path = ROOT / (target.module.replace(".", "/") + ".py")
-    source = path.read_text()
-    if not survives(target, path, source):
-        print(f"{name}: its tests fail without any mutation")
-        return 0, 0
-    found = list(mutants(source, target.functions))
-    if most is not None and len(found) > most:
-        found = sorted(random.Random(0).sample(found, most))
-    start = time.monotonic()
-    alive = [(line, kind) for line, kind, mutant in found if survives(target, path, mutant)]
-    lines = source.splitlines()
-    for line, kind in alive:
-        print(f"  {path.name}:{line}: {kind}: {lines[line - 1].strip()[:110]}")
-    killed = len(found) - len(alive)
-    share = killed / len(found) if found else 1.0
-    print(f"{name}: {killed} of {len(found)} killed ({share:.1%}), {time.monotonic() - start:.0f} s", flush=True)
-    return len(found), killed
+def _file(module: str) -> Path:
+    return ROOT / (module.replace(".", "/") + ".py")
+
+
+def interval(killed: int, total: int) -> str:
+    """The share, with Wilson's interval of 95 %."""
+    if not total:
+        return ""
+    share, z = killed / total, 1.96
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return f" ({share:.1%}; {max(centre - half, 0):.1%} to {min(centre + half, 1):.1%})"
 
 
 def main() -> int:
     """Judge the targets named and give the share in all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", choices=[[], *TARGETS])
-    parser.add_argument("--most", type=int)
+    parser.add_argument("--most", type=int, help="mutants of each module, a seeded sample")
+    parser.add_argument("--only", default="", help="modules whose name holds this")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of tests that a mutant has to survive")
     options = parser.parse_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    import numpy  # noqa: F401, PLC0415 - loaded once, before the children
-    import onnx  # noqa: F401, PLC0415
-    import pytest  # noqa: F401, PLC0415
-
-    totals = [judge(name, options.most) for name in options.targets or TARGETS]
-    mutants_in_all, killed = (sum(column) for column in zip(*totals, strict=True))
-    print(f"in all: {killed} of {mutants_in_all} killed ({killed / max(mutants_in_all, 1):.1%})")
+    mutation = Mutation(options)
+    tests = sorted({test for name in options.targets or TARGETS for test in TARGETS[name].tests})
+    flags = ["-qq", "--no-header", "--no-summary", "--assert=plain", "--tb=no", "-p", "no:cacheprovider"]
+    code = pytest.main([*flags, *tests], plugins=[mutation])
+    if not mutation.totals:
+        return int(code) or 1
+    total, killed = (sum(column) for column in zip(*mutation.totals, strict=True))
+    print(f"in all: {killed} of {total} killed{interval(killed, total)}")
     return 0
 
 
