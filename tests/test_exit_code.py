@@ -302,11 +302,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             {"error": 1, "warning": 2, "note": 1, "refused": 1, "partial": 1, "ok": 4},
         ):
             run = opened.begin((), "", path.parent)
-            number = 0
-            for kind, count in models.items():
-                for _ in range(count):
+            kinds = [kind for kind, count in models.items() for _ in range(count)]
+            with opened.together(run):
+                for number, kind in enumerate(kinds):
                     opened.record(run, _outcome(kind, number))
-                    number += 1
             opened.finish(run)
         yield opened
 
@@ -354,5 +353,6 @@ def test_a_healthy_run_is_zero(tmp_path: Path) -> None:
     with Store(str(tmp_path / "s.sqlite"), create=True) as fresh:
         assert summarise(fresh, fresh.begin((), "", tmp_path), Gate(max_refused=0.0)).exit_code == 0
         run = fresh.begin((), "", tmp_path)
-        fresh.record(run, _outcome("ok", 1))
+        with fresh.together(run):
+            fresh.record(run, _outcome("ok", 1))
         assert summarise(fresh, run, Gate("note", 0.0)).exit_code == 0
