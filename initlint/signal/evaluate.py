@@ -97,6 +97,7 @@ class Evaluation:
         self._ancestry[item.name] = 0
         self.dtypes[item.name] = item.dtype
         self.shapes[item.name] = values.shape[1:]
+        self.largest = max(self.largest, values.size // values.shape[0])
         if item.normalised is not None:
             self._ends.add(item.normalised)
         elif item.kind is Kind.SIGNAL:

@@ -156,7 +156,7 @@ def _pilot(model: Model, assumptions: Assumptions, *, dry: bool) -> Pilot:
 
     Where no trial is free of contradictions, the one that knows most tensors is taken.
     """
-    best: tuple[tuple[int, bool], Pilot] | None = None
+    best: tuple[tuple[int, bool, float], Pilot] | None = None
     refusal: Refusal | None = None
     free = any(not isinstance(extent, int) for info in model.graph.inputs for extent in info.shape or ())
     for trial in range(len(TRIALS) if free else 1):
@@ -182,7 +182,8 @@ def _pilot(model: Model, assumptions: Assumptions, *, dry: bool) -> Pilot:
             notes = tuple(f"{item.name}: {note}" for item in inputs for note in item.assumed)
             pilot = Pilot(evaluation, inputs, notes)
             cheap = pilot.work * COSTLY_DRAWS <= COSTLY
-            rank = (len(evaluation.dtypes) - 2 * len(evaluation.unknown), cheap)
+            # Of sizes that are all costly the least costly one is left: what is free should not cost the deadline.
+            rank = (len(evaluation.dtypes) - 2 * len(evaluation.unknown), cheap, 0.0 if cheap else -pilot.work)
             if best is None or rank > best[0]:
                 best = (rank, pilot)
             if not evaluation.too_large and (cheap or assumed > 2):

@@ -4,8 +4,9 @@
 
 Trained models are right by definition; of fresh ones a forward pass says whether they are (`forward_truth.py`); `faults.py`
 makes broken ones and those whose fault leaves no trace. Families are split by a hash of their name into development and
-validation; thresholds may be settled on the first and are reported on the second. Rates come with exact (Clopper-Pearson)
-95 % intervals. Facts are kept in the cache by the hash of the model, so that a changed rule is judged again in seconds;
+validation; thresholds may be settled on the first and are reported on the second. Folders named again with `--apart` are
+validation whole: models that were collected after everything was settled. Rates come with exact (Clopper-Pearson) 95 %
+intervals. Facts are kept in the cache by the hash of the model, so that a changed rule is judged again in seconds;
 `--again` makes them anew after the analysis itself has changed.
 """
 
@@ -38,6 +39,7 @@ from initlint.rules import Settings, gathered, judge
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+DEADLINE = 120.0  # seconds: what shares the machine with this command decides no verdict
 FIRST = 3  # layers that a reader looks at
 WEAK = {"dead units", "saturated"}  # on noise, working trained models have both
 
@@ -76,7 +78,9 @@ def family(path: Path) -> str:
     return parts[1] if len(parts) > 2 and parts[0] in {"gh", "pypi", "npm", "sdist"} else path.name.split("-")[0]
 
 
-def half_of(path: Path) -> str:
+def half_of(path: Path, apart: frozenset[Path] = frozenset()) -> str:
+    if apart & {folder.resolve() for folder in path.parents}:
+        return "validation"
     if "corpus" in path.parts:
         return "development"
     return "development" if hashlib.sha256(family(path).encode()).digest()[0] < 102 else "validation"
@@ -94,8 +98,8 @@ def interval(hits: int, count: int) -> str:
 class Bench:
     """Analyses with what they found kept in a folder."""
 
-    def __init__(self, cache: Path, *, again: bool) -> None:
-        self.cache, self.again, self.started = cache, again, time.time()
+    def __init__(self, cache: Path, *, again: bool, apart: frozenset[Path] = frozenset()) -> None:
+        self.cache, self.again, self.started, self.apart = cache, again, time.time(), apart
         cache.mkdir(parents=True, exist_ok=True)
         self.rules = load([built_in()])
 
@@ -106,7 +110,7 @@ class Bench:
             return json.loads(place.read_text())
         began = time.perf_counter()
         try:
-            report = initlint.check(path, isolation="none", name=path.name)
+            report = initlint.check(path, name=path.name, timeout=DEADLINE)
             kept: dict[str, object] = {
                 "facts": base64.b64encode(zlib.compress(report.facts.serialize(), 9)).decode(),
                 "blamed": [
@@ -141,7 +145,7 @@ class Bench:
         kept = self.analysed(path)
         sidecar = path.with_suffix(".json")
         record = json.loads(sidecar.read_text()) if sidecar.exists() else {}
-        half = half_of(path)
+        half = half_of(path, self.apart)
         if kept["refusal"]:
             return Case(path, label, half, 2, None, (), str(kept["refusal"]), record)
         facts = self.facts(path)
@@ -334,7 +338,7 @@ def listing(cases: Sequence[Case], half: str) -> None:
 def main() -> None:
     """Judge every model and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("trained", "fresh", "broken"):
+    for name in ("trained", "trained-here", "fresh", "broken", "apart"):
         parser.add_argument(f"--{name}", type=Path, nargs="*", default=[])
     parser.add_argument("--cache", type=Path, default=Path(".gate-cache"))
     parser.add_argument("--again", action="store_true", help="analyse anew")
@@ -343,7 +347,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=30_000_000, help="largest file, bytes")
     parser.add_argument("--known", action="store_true", help="only models that the cache holds")
     options = parser.parse_args()
-    bench = Bench(options.cache, again=options.again)
+    bench = Bench(
+        options.cache, again=options.again, apart=frozenset(path.resolve() for path in options.apart)
+    )
     cases: list[Case] = []
 
     def files(folders: Sequence[Path]) -> list[Path]:
@@ -358,6 +364,8 @@ def main() -> None:
 
     for path in files(options.trained):
         cases.append(bench.case(path, "trained"))
+    for path in files(options.trained_here):
+        cases.append(bench.case(path, "trained here"))
     for path in files(options.fresh):
         shown = bench.truth(path)
         if shown is not None:
