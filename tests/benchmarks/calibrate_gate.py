@@ -347,9 +347,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=30_000_000, help="largest file, bytes")
     parser.add_argument("--known", action="store_true", help="only models that the cache holds")
     options = parser.parse_args()
-    bench = Bench(
-        options.cache, again=options.again, apart=frozenset(path.resolve() for path in options.apart)
-    )
+    bench = Bench(options.cache, again=options.again, apart=frozenset(path.resolve() for path in options.apart))
     cases: list[Case] = []
 
     def files(folders: Sequence[Path]) -> list[Path]:
