@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from initlint.graph import Model, Node
+from initlint.graph import Model, Node, ValueInfo
 
-__all__ = ["needed_extents"]
+__all__ = ["dimension", "needed_sizes"]
 
 # Operators that give back the dimensions they are given.
 _SAME = frozenset(
@@ -22,7 +22,24 @@ _STORED = frozenset({"Identity", "Cast", "DequantizeLinear"})
 _MOST = 64  # tensors that one input is followed through
 
 
-def needed_extents(model: Model, consumers: Mapping[str, list[Node]]) -> dict[tuple[str, int], int]:
+def dimension(info: ValueInfo, axis: int) -> str:
+    """The name of a free dimension: its own, or the input's with the axis."""
+    extent = (info.shape or ())[axis]
+    return extent if isinstance(extent, str) and extent else f"{info.name}[{axis}]"
+
+
+def needed_sizes(model: Model, consumers: Mapping[str, list[Node]]) -> dict[str, int]:
+    """Sizes of the free dimensions that weights decide, by name."""
+    found: dict[str, int] = {}
+    declared = {info.name: info for info in model.graph.inputs}
+    for (name, axis), size in _needed_extents(model, consumers).items():
+        extent = (declared[name].shape or ())[axis]
+        if not isinstance(extent, int) or extent <= 0:
+            found.setdefault(dimension(declared[name], axis), size)
+    return found
+
+
+def _needed_extents(model: Model, consumers: Mapping[str, list[Node]]) -> dict[tuple[str, int], int]:
     """Extents by graph input and axis. Where two operators ask for different ones, the axis is left out."""
     shapes = {tensor.name: tensor.shape for tensor in model.initializers()}
     for node in model.nodes():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from initlint.extents import needed_extents
+from initlint.extents import dimension, needed_sizes
 from initlint.graph import Model, Node, ValueInfo
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def describe(
     `reduce`, those that the file fixes by `shrink`. With `plain`, float inputs are N(0, 1) whatever normalisation the graph begins with.
     """
     consumers = _consumers(model)
-    sizes = {**_needed(model, consumers), **(sizes or {})}
+    sizes = {**needed_sizes(model, consumers), **(sizes or {})}
     tokens, length, side = TRIALS[min(trial, len(TRIALS) - 1)]
     recurrent = _fed_states(model, consumers)
     outputs = {(info.dtype, len(info.shape)) for info in model.graph.outputs if info.shape is not None}
@@ -130,17 +130,6 @@ def describe(
         )
     shapes = {item.name: item.shape for item in described}
     return tuple(_within_sequence(item, consumers, shapes) for item in described)
-
-
-def _needed(model: Model, consumers: Mapping[str, list[Node]]) -> dict[str, int]:
-    """Sizes of free dimensions that weights decide, by the name that `_shape` gives them."""
-    found: dict[str, int] = {}
-    declared = {info.name: info.shape or () for info in model.graph.inputs}
-    for (name, axis), size in needed_extents(model, consumers).items():
-        extent = declared[name][axis]
-        if not isinstance(extent, int) or extent <= 0:
-            found.setdefault(extent if isinstance(extent, str) and extent else f"{name}[{axis}]", size)
-    return found
 
 
 def _within_sequence(item: Input, consumers: Mapping[str, list[Node]], shapes: Mapping[str, tuple[int, ...]]) -> Input:
@@ -354,7 +343,7 @@ def _shape(
             if reducible:
                 assumed.append(f"{info.name}[{axis}]={extent // shrink} instead of {extent}")
             continue
-        name = extent if isinstance(extent, str) and extent else f"{info.name}[{axis}]"
+        name = dimension(info, axis)
         if name in sizes:
             shape.append(sizes[name])
             continue
