@@ -213,7 +213,7 @@ class _Rare:
         """Count in one chunk; a lower bound of its smallest magnitude (0 where that is zero or subnormal)."""
         if not self.normal:
             if low <= 0 <= high:
-                self.zeros += int(block.size - np.count_nonzero(block))
+                self.zeros += int(np.count_nonzero(block == 0))
             return 0.0
         whole, signed = raw.view(f"u{self.bits // 8}"), raw.view(f"i{self.bits // 8}")
         sign = 1 << (self.bits - 1)

@@ -1,7 +1,7 @@
 """What the draws of one tensor say about its signal: moments, the part that depends on the input, extremes, dead units."""
 
 from dataclasses import dataclass
-from math import hypot, log, sqrt
+from math import hypot, inf, isfinite, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -66,24 +66,23 @@ def measure(values: Array, op: str = "", axis: int = -1, channel_axis: int | Non
     moments = _moments(flat)
     if moments is None:
         return _with_non_finite(flat)
-    mean, between, energies, low, high, zeros, scale = moments
-    within = float(energies.sum()) / flat.size
+    within = float(moments.energies.sum()) / flat.size
     signal = within * draws / (draws - 1) if draws > 1 else 0.0
     return Signal(
         elements=elements,
         draws=draws,
-        mean=mean,
-        std=sqrt(between + within) * scale,
-        signal_std=sqrt(signal) * scale,
-        absmax=max(abs(low), abs(high)),
-        zero_fraction=zeros / flat.size,
+        mean=moments.mean,
+        std=sqrt(moments.between + within) * moments.scale,
+        signal_std=sqrt(signal) * moments.scale,
+        absmax=max(abs(moments.low), abs(moments.high)),
+        zero_fraction=moments.zeros / flat.size,
         nan_fraction=0.0,
         inf_fraction=0.0,
         dead_fraction=_dead(values, channel_axis) if op in RECTIFIERS else None,
         saturated_fraction=_saturated(flat, *ASYMPTOTES[op]) if op in ASYMPTOTES else None,
         onehot_fraction=_rows(values, axis, one_hot=True) if op == "Softmax" else None,
         uniform_fraction=_rows(values, axis, one_hot=False) if op == "Softmax" else None,
-        error_bits=error_bits(energies),
+        error_bits=error_bits(moments.energies),
     )
 
 
@@ -103,31 +102,55 @@ def error_bits(energies: npt.NDArray[np.float64]) -> float | None:
     return hypot(SPREAD * scatter / mean / sqrt(draws) / (2 * log(2)), FLOOR)
 
 
-def _moments(flat: Array) -> tuple[float, float, npt.NDArray[np.float64], float, float, int, float] | None:
-    """(mean, variance of element means, energy of each draw about them, minimum, maximum, zeros, scale).
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Variance of element means and the energy of each draw about them, in units of `scale` squared; extremes and zeros."""
 
-    Variance and energies are in units of the scale squared, which float64 may not hold; None where not all is finite.
+    mean: float
+    between: float
+    energies: npt.NDArray[np.float64]
+    low: float
+    high: float
+    zeros: int
+    scale: float = 1.0
+
+
+def _moments(flat: Array) -> Moments | None:
+    """Moments of `[draws, elements]`; None where not all is finite.
+
+    Squares of float32 deviations overflow from 1e19 on and vanish below 1e-22: such tensors are taken again in float64,
+    and in units of their largest value where that is not wide enough either.
+    """
+    with np.errstate(all="ignore"):
+        found = _folded(flat)
+        if found is None or found.low == found.high:
+            return found
+        largest = max(abs(found.low), abs(found.high))
+        wide = flat.dtype != np.float64 and not 1e-15 < largest < 1e15
+        scale = largest if largest > 1e150 or largest < 1e-150 else 1.0
+        return _folded(flat, wide=wide, scale=scale) if wide or scale != 1.0 else found
+
+
+def _folded(flat: Array, *, wide: bool = False, scale: float = 1.0) -> Moments | None:
+    """The same in one pass: a block is in the cache while its extremes, zeros and sums are taken.
 
     Deviations are taken per element before anything is squared, so that a signal of 1e-6 of the mean survives float32.
     """
     draws, elements = flat.shape
-    low, high = float(flat.min()), float(flat.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return None
-    zeros = 0
-    if low <= 0 <= high:
-        zeros = flat.size - int(np.count_nonzero(flat))
-    if low == high:
-        return low, 0.0, np.zeros(draws), low, high, zeros, 1.0
-    # Squares of float32 deviations overflow from 1e19 on and vanish below 1e-22.
-    largest = max(abs(low), abs(high))
-    wide = flat.dtype != np.float64 and not 1e-15 < largest < 1e15
+    means, energies = np.empty(elements), np.zeros(draws)
+    low, high, zeros = inf, -inf, 0
     width = max(1, BLOCK // draws)
-    means = np.empty(elements)
-    energies = np.zeros(draws)
-    scale = largest if largest > 1e150 or largest < 1e-150 else 1.0  # keeps float64 squares in range as well
     for start in range(0, elements, width):
         block = flat[:, start : start + width]
+        least, most = float(block.min()), float(block.max())
+        if not (isfinite(least) and isfinite(most)):
+            return None
+        low, high = min(low, least), max(high, most)
+        if least <= 0 <= most:
+            zeros += int(np.count_nonzero(block == 0))  # counting what compares equal is four times as fast
+        if least == most:
+            means[start : start + width] = least / scale
+            continue
         if wide:
             block = block.astype(np.float64)
         if scale != 1.0:
@@ -140,10 +163,12 @@ def _moments(flat: Array) -> tuple[float, float, npt.NDArray[np.float64], float,
             means[start : start + width] += error
             deviation -= error
             energies += np.einsum("ij,ij->i", deviation, deviation)
+    if low == high:
+        return Moments(low, 0.0, energies, low, high, zeros)
     mean = float(np.add.reduce(means)) / elements
     centred = means - mean
     between = float(np.dot(centred, centred)) / elements
-    return mean * scale, between, energies, low, high, zeros, scale
+    return Moments(mean * scale, between, energies, low, high, zeros, scale)
 
 
 def _with_non_finite(flat: Array) -> Signal:
