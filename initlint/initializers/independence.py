@@ -49,7 +49,7 @@ def independence(part: Matrix) -> Independence | None:
     if min(rows, columns) < 2 or not part.any():
         return None
     unit = part / float(np.max(np.abs(part)))
-    second = float(np.mean(unit * unit))
+    second = _mean_square(unit)
     unit /= sqrt(second)
     squares = unit * unit
     count = part.size
@@ -62,8 +62,8 @@ def independence(part: Matrix) -> Independence | None:
         return None
     heavy = (eighth - 4.0 * sixth + 6.0 * fourth - 3.0) / spread**2 - 3.0  # excess kurtosis of a square
     kurtosis = fourth - 3.0
-    row_dispersion, row_score = _dispersion(squares.mean(axis=1), spread / columns, heavy / count)
-    column_dispersion, column_score = _dispersion(squares.mean(axis=0), spread / rows, heavy / count)
+    row_dispersion, row_score = _dispersion(np.add.reduce(squares, axis=1) / columns, spread / columns, heavy / count)
+    column_dispersion, column_score = _dispersion(np.add.reduce(squares, axis=0) / rows, spread / rows, heavy / count)
     energy = (squares - 1.0) / sqrt(spread)
     gram_score, edge_ratio, edge_score = _spectrum(unit, fourth)
     scores = (
@@ -94,12 +94,16 @@ def _without_lone_entries(part: Matrix) -> Matrix:
         largest = float(np.max(sizes, initial=0.0))
         if largest == 0.0:
             return kept
-        edge = largest * sqrt(float(np.mean((kept / largest) ** 2))) * (sqrt(kept.shape[0]) + sqrt(kept.shape[1]))
+        edge = largest * sqrt(_mean_square(kept / largest)) * (sqrt(kept.shape[0]) + sqrt(kept.shape[1]))
         lone = sizes > LONE * edge
         if not lone.any():
             return kept
         kept = kept[~lone]
     return kept if kept.shape[0] * 2 > part.shape[0] else part
+
+
+def _mean_square(part: Matrix) -> float:
+    return float(np.einsum("ij,ij->", part, part)) / part.size
 
 
 def two_sided(score: float) -> float:
@@ -110,13 +114,14 @@ def two_sided(score: float) -> float:
 def _dispersion(means: npt.NDArray[np.float64], variance: float, excess: float) -> tuple[float, float]:
     """Variance of `means` over its expectation, and its score; `excess` adds to a chi-square's relative variance."""
     degrees = means.size - 1
-    ratio = float(np.sum((means - means.mean()) ** 2)) / degrees / variance
+    apart = means - float(np.add.reduce(means)) / means.size
+    ratio = float(np.einsum("i,i->", apart, apart)) / degrees / variance
     return ratio, chi_square_score(ratio, 2.0 / degrees + excess)
 
 
 def _means(sums: npt.NDArray[np.float64], terms: int, excess: float) -> float:
     """Score of the mean square of row (or column) sums: large where a whole row leans to one side."""
-    return chi_square_score(float(np.mean(sums * sums)) / terms, 2.0 / sums.size + excess)
+    return chi_square_score(float(np.einsum("i,i->", sums, sums)) / sums.size / terms, 2.0 / sums.size + excess)
 
 
 def chi_square_score(ratio: float, relative_variance: float) -> float:

@@ -7,6 +7,7 @@ normal's std is known to 1/sqrt(2 count), and `chance` says how often an unrelat
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, inf, log, sqrt
 
 from initlint.initializers.independence import two_sided
@@ -62,8 +63,7 @@ def recognise(shape: Shape, count: int, fan_in: float, fan_out: float, *, op: st
         name = "orthogonal" if shape.kind == "orthogonal" else "unknown"
         return Scheme(shape.kind, name, shape.std, None, shape.p_value, 0.0, _plain_words(shape))
     score = _uniform_p if shape.kind == "uniform" else _spread_p
-    entries = tuple(_CATALOGUES[shape.kind](fan_in, fan_out, op, groups))
-    chance = _chance(entries, shape.kind, count)
+    entries, chance = _candidates(shape.kind, count, fan_in, fan_out, op, groups)
     matches = [(score(shape, entry.std, count), entry) for entry in entries]
     matches = [match for match in matches if match[0] >= MISS]
     if not matches:
@@ -83,6 +83,15 @@ _WITHOUT_STD = {
     "constant": "one constant",
     "identity": "an identity (Dirac) initialisation",
 }
+
+
+@lru_cache(maxsize=4096)
+def _candidates(
+    kind: str, count: int, fan_in: float, fan_out: float, op: str, groups: int
+) -> tuple[tuple[_Entry, ...], float]:
+    """The catalogue for these fans and its `chance`; a network has many layers of one size."""
+    entries = tuple(_CATALOGUES[kind](fan_in, fan_out, op, groups))
+    return entries, _chance(entries, kind, count)
 
 
 def _plain_words(shape: Shape) -> str:

@@ -77,7 +77,7 @@ def drawn_shape(part: Matrix) -> Shape:
     values = values_of(part)
     if values.size < FEWEST:
         return Shape("unknown", std, bound, 0.0)
-    if np.mean(values == 0.0) > PRUNED:
+    if np.count_nonzero(values == 0.0) > PRUNED * values.size:
         return Shape("unknown", std, bound, 0.0)
     smooth, rounding = _continuous(values, bound)
     fits = _fits(smooth)
@@ -94,7 +94,11 @@ def drawn_shape(part: Matrix) -> Shape:
 def extent(part: Matrix) -> tuple[float, float]:
     """Measure root mean square and largest size, without overflow."""
     bound = float(np.max(np.abs(part))) if part.size else 0.0
-    return (bound * sqrt(float(np.mean((part / bound) ** 2))), bound) if bound else (0.0, 0.0)
+    return (bound * sqrt(_mean_square(part / bound)), bound) if bound else (0.0, 0.0)
+
+
+def _mean_square(part: Matrix) -> float:
+    return float(np.einsum("ij,ij->", part, part)) / part.size
 
 
 def orthogonal_gain(weight: npt.NDArray[np.generic]) -> float | None:
@@ -170,7 +174,7 @@ def _fits(values: npt.NDArray[np.float64]) -> dict[str, tuple[float, float]]:
     """Log likelihood and p-value of each shape at its best scale; `values` lie within [-1, 1] and reach it."""
     count = values.size
     ordered = np.sort(values)
-    second = float(np.mean(values * values))
+    second = float(np.einsum("i,i->", values, values)) / count
     inner = np.delete(ordered, int(np.argmax(np.abs(ordered))))  # given the largest, the others fill the range evenly
     normal = _cdf(ordered / sqrt(second))
     within = _cdf(2.0 * inner)
