@@ -36,7 +36,7 @@ def find(paths: Iterable[str], root: Path) -> Iterator[Candidate]:
             found = True
             yield Candidate(safe(_name(place, root), LONGEST_NAME), place)
         if not found:
-            raise Refusal(Reason.NOT_FOUND, f"{safe(path)}: no model there")
+            raise Refusal(Reason.NOT_FOUND, f"{safe(without_login(path))}: no model there")
 
 
 def refuse_nothing(paths: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """Models in object stores, through fsspec and with the user's own credentials: listed, and fetched to a file."""
 
+import logging
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ SUFFIX = ".onnx"
 HEAD = 64  # bytes that tell a model
 CHUNK = 1 << 20
 MAGIC = re.compile(r"[*?\[]")
+WEB = ("http://", "https://")  # where a question mark begins a query
+_SILENT = logging.NullHandler()
+GONE = {404, 410}  # of HTTP
 TRIES = 2  # of a model whose files are written while they are fetched
 MOST_DATA_FILES = 4096
 LONGEST_NAME = 200
@@ -41,7 +45,7 @@ def listed(url: str) -> Iterator[str]:
     """URLs of the models that a URL means: an object, everything below a prefix, or a glob; sorted. Raises Refusal."""
     filesystem, place = _filesystem(url)
     try:
-        if MAGIC.search(place):
+        if _is_glob(place):
             places = filesystem.glob(place)
         elif not place.endswith("/") and filesystem.isfile(place):
             yield url
@@ -59,7 +63,7 @@ def listed(url: str) -> Iterator[str]:
 def refuse_missing(url: str) -> None:
     """Raise Refusal where a URL leads nowhere, or to a place that these credentials do not open."""
     filesystem, place = _filesystem(url)
-    if MAGIC.search(place):
+    if _is_glob(place):
         return
     try:
         filesystem.info(place)
@@ -126,6 +130,7 @@ def _version(filesystem: Any, place: str) -> tuple[str, ...]:
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
+    logging.getLogger().addHandler(_SILENT)  # what a user must know of a store, the refusal says
     try:
         from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra
     except ImportError:
@@ -135,6 +140,11 @@ def _filesystem(url: str) -> tuple[Any, str]:
     except Exception as error:  # noqa: BLE001 - an unknown protocol, a package that is missing, credentials that are none
         raise Refusal(Reason.USAGE, f"{_shown(url)}: {_said(error)}") from None
     return filesystem, str(place)
+
+
+def _is_glob(place: str) -> bool:
+    """Whether a path below a store is a pattern; of a web address only where it has no query."""
+    return MAGIC.search(place) is not None and not (place.startswith(WEB) and "?" in place)
 
 
 def _is_model(filesystem: Any, place: str) -> bool:
@@ -158,15 +168,26 @@ def _refusal(url: str, error: Exception) -> Refusal:
     return Refusal(_reason(error), f"{_shown(url)}: {_said(error)}")
 
 
+def _cause(error: Exception) -> BaseException:
+    """What lies behind an error: of a web server that cannot be reached fsspec says, by its URL alone, that there is no file."""
+    return error.__cause__ if " " not in str(error) and error.__cause__ is not None else error
+
+
 def _reason(error: Exception) -> Reason:
-    if isinstance(error, PermissionError) or getattr(error, "status", None) in {401, 403}:
+    cause = _cause(error)
+    status = getattr(cause, "status", None)
+    if isinstance(cause, PermissionError) or status in {401, 403}:
         return Reason.PERMISSION
-    return Reason.NOT_FOUND if isinstance(error, FileNotFoundError) else Reason.FETCH
+    return Reason.NOT_FOUND if isinstance(cause, FileNotFoundError) or status in GONE else Reason.FETCH
 
 
 def _said(error: Exception) -> str:
     """An error in one line, without what a URL in it may give away."""
-    return without_login(one_line(error, 1000))
+    cause = _cause(error)
+    words = without_login(one_line(cause, 1000))
+    if getattr(cause, "status", None) in GONE or (isinstance(cause, FileNotFoundError) and " " not in words):
+        return "does not exist"
+    return words if " " in words else type(cause).__name__
 
 
 def _shown(url: str) -> str:

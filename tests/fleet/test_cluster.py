@@ -126,6 +126,28 @@ def test_scheduler_killed(fleet: Path, cluster: Cluster) -> None:
     assert contents(fleet / "again") == contents(fleet / "whole")
 
 
+def test_objects_are_fetched_once(fleet: Path, cluster: Cluster, tmp_path: Path) -> None:
+    """What a worker fetched for a content it still has for the report; at the end it has nothing of it."""
+    pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
+    s3server = pytest.importorskip(
+        "tests.fleet.s3server", reason="the S3 server of the tests is not installed", exc_type=ImportError
+    )
+    server = s3server.Store()
+    server.fill("bucket", fleet / "m")
+    for _ in range(2):
+        cluster.begin_worker(**server.user())
+    result = initlint(
+        "scan", "s3://bucket", "-s", "s", "--max-refused", "1", "--cluster", cluster.address, cwd=tmp_path, **server.user()
+    )  # fmt: skip
+    server.server.shutdown()
+    assert (result.returncode, result.stderr) == (1, "")
+    assert server.sent == {path.name: 1 for path in (fleet / "m").iterdir()}
+    question = "SELECT content, bytes, outcome, verdict, errors, reason FROM model ORDER BY name"
+    assert ask(tmp_path / "s", question) == ask(fleet / "whole", question)
+    assert cluster.workers[0].poll() is None
+    assert not list(tmp_path.rglob("initlint-*/*"))
+
+
 def test_nobody_there(fleet: Path) -> None:
     """An address at which no scheduler answers is one line and code 2."""
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):
