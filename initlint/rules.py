@@ -9,7 +9,7 @@ import msgspec
 
 from initlint.errors import Reason, Refusal
 from initlint.facts import Facts, build
-from initlint.report import Finding, RuleRecord, fingerprint
+from initlint.report import RANKS, Finding, RuleRecord, fingerprint
 from initlint.rulefile import Example, Rule, parameters_for, render
 from initlint.tables import TABLES
 from initlint.text import safe
@@ -214,7 +214,7 @@ def _numbered(findings: Sequence[Finding]) -> list[Finding]:
 def _folded(findings: Sequence[Finding], rules: Sequence[Rule]) -> tuple[Finding, ...]:
     """Fold each finding under the first that explains it: a cause explains what its rule supersedes at or behind its place.
 
-    A rule that reports the first tensor only speaks for the whole signal: it also explains the layers before it.
+    Nothing is folded under what is less severe: a note hides no error. A rule that reports the first tensor only speaks for the whole signal: it also explains the layers before it.
     """
     by_code = {rule.code: rule for rule in rules}
     under: dict[int, int] = {}
@@ -222,6 +222,8 @@ def _folded(findings: Sequence[Finding], rules: Sequence[Rule]) -> tuple[Finding
         rule = by_code[cause.code]
         for index, finding in enumerate(findings):
             if index == cause_index or index in under or finding.code not in rule.supersedes:
+                continue
+            if RANKS[cause.severity] < RANKS[finding.severity]:
                 continue
             if _explains(cause, finding, whole=rule.report == "first" or rule.over in {"model", "weight"}):
                 under[index] = cause_index

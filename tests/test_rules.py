@@ -104,6 +104,21 @@ def test_chains_of_causes_end_at_the_top() -> None:
     }  # fmt: skip
 
 
+def test_a_note_hides_no_error() -> None:
+    """What is more severe than its cause stands on its own; what is as severe, or less, is folded."""
+    for severity, folded in (
+        ("note", {"XX003"}),
+        ("warning", {"XX002", "XX003"}),
+        ("error", {"XX001", "XX002", "XX003"}),
+    ):
+        rules = [
+            rule("XX001", severity="error"), rule("XX002", severity="warning"), rule("XX003", severity="note"),
+            rule("XX004", severity=severity, supersedes=("XX001", "XX002", "XX003")),
+        ]  # fmt: skip
+        findings = judge(rules, facts(3.0), Settings(), "m").findings
+        assert {item.code for item in findings if item.folded_under} == folded
+
+
 def test_blame_is_asked_in_the_direction_of_the_rule() -> None:
     """`grows` says whether layers are blamed for growth or loss; without it nobody is."""
     asked: list[tuple[str, bool]] = []

@@ -1,0 +1,110 @@
+"""Faults beside the main way of the signal, or behind what seems to take them away; onnxruntime shows that they are there."""
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import initlint
+from initlint.report import exit_code
+from tests.graphs import model_of
+
+RANDOM = np.random.Generator(np.random.Philox(31))
+WIDTH = 48
+Weights = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+
+
+def normal(*shape: int, std: float | None = None) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Draws of std 1/sqrt(fan_in), or of the std given."""
+    return (RANDOM.standard_normal(shape) * (std or shape[0] ** -0.5)).astype(np.float32)
+
+
+ATTENTION = """g (float[1, 12, 48] x) => (float[1, 12, 10] y) {
+    q = MatMul(x, wq) k = MatMul(x, wk) v = MatMul(x, wv)
+    t = Transpose<perm=[0, 2, 1]>(k) s = MatMul(q, t) z = Mul(s, scale) p = Softmax(z) a = MatMul(p, v)
+    j = Add(x, a) y = MatMul(j, wo)
+}"""
+NORMALISED = """g (float[1, 12, 48] x) => (float[1, 12, 10] y) {
+    e = MatMul(x, wq) b = Add(e, bias) n = LayerNormalization(b, one) h = MatMul(n, wk) r = Relu(h) y = MatMul(r, wo)
+}"""
+BRANCH = """g (float[8, 48] x) => (float[8, 10] y) {
+    a = MatMul(x, wq) r = Relu(a) b = MatMul(r, wk) j = Add(x, b) y = MatMul(j, wo)
+}"""
+CLASSES = (
+    """g (float[8, 48] x) => (float[8, 10] y) { h = MatMul(x, wq) r = Relu(h) o = Gemm(r, wo, bias) y = Softmax(o) }"""
+)
+
+
+def weights(**changed: np.ndarray[Any, np.dtype[np.float32]]) -> Weights:
+    """Weights of all four graphs, some replaced."""
+    return {
+        "wq": normal(48, 48), "wk": normal(48, 48), "wv": normal(48, 48), "wo": normal(48, 10),
+        "scale": np.float32(WIDTH**-0.5), "one": np.ones(48, np.float32), "bias": np.zeros(1, np.float32), **changed,
+    }  # fmt: skip
+
+
+def measured(text: str, stored: Weights, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A tensor over 32 draws of the input, as onnxruntime computes it."""
+    model = model_of(text, {key: value for key, value in stored.items() if key in text})
+    if name not in {output.name for output in model.graph.output}:
+        model.graph.output.add().name = name
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    shape = [extent.dim_value for extent in model.graph.input[0].type.tensor_type.shape.dim]
+    draws = [session.run([name], {"x": RANDOM.standard_normal(shape).astype(np.float32)})[0] for _ in range(32)]
+    return np.stack(draws).astype(np.float64)
+
+
+def found(text: str, stored: Weights, **settings: object) -> tuple[int, list[tuple[str, str]]]:
+    """Exit code and errors."""
+    model = model_of(text, {key: value for key, value in stored.items() if key in text})
+    report = initlint.check(model, **settings)
+    return exit_code(report, "error"), [
+        (item.code, item.place) for item in report.findings if item.severity == "error" and item.counts
+    ]
+
+
+@pytest.mark.parametrize("text", [ATTENTION, NORMALISED, BRANCH, CLASSES])
+def test_the_sound_twins_pass(text: str) -> None:
+    """Nothing of what follows is found without its fault."""
+    assert found(text, weights(), phase="init") == (0, [])
+
+
+def test_scores_that_explode_behind_a_residual_are_found() -> None:
+    """The softmax bounds what is carried on; the scores themselves are 2^8 of the input and more."""
+    stored = weights(wk=normal(48, 48, std=200.0))
+    assert measured(ATTENTION, stored, "s").std() > 256
+    assert measured(ATTENTION, stored, "y").std() < 4
+    code, errors = found(ATTENTION, stored, phase="init")
+    assert (code, errors[0][0]) == (1, "IL201")
+
+
+@pytest.mark.parametrize("phase", ["init", "trained"])
+def test_no_normalisation_brings_back_what_rounding_took(phase: str) -> None:
+    """A bias of 1e9 leaves steps of 64 between float32 numbers: every unit is the same, and the norm sees zeros."""
+    stored = weights(bias=np.full(1, 1e9, np.float32))
+    assert not np.ptp(measured(NORMALISED, stored, "n"), axis=0).any()
+    assert found(NORMALISED, stored, phase=phase) == (1, [("IL202", "b")])
+
+
+def test_dead_units_behind_a_zero_layer_are_found_in_a_branch() -> None:
+    """The zero layer is a note beside a residual join; that nothing behind it can learn is an error all the same."""
+    stored = weights(wq=np.zeros((48, 48), np.float32))
+    assert not measured(BRANCH, stored, "r").any()
+    assert found(BRANCH, stored, phase="init") == (1, [("IL207", "r")])
+
+
+def test_a_branch_that_ends_in_zeros_passes() -> None:
+    """A branch whose last layer starts at zero learns: its other layers' outputs are alive."""
+    assert found(BRANCH, weights(wk=np.zeros((48, 48), np.float32)), phase="init") == (0, [])
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_final_softmax_that_never_moves_is_found(moves: bool) -> None:  # noqa: FBT001 - a parametrised truth
+    """One class with certainty whatever comes in is no answer; a confident softmax that does move is one."""
+    bias = np.zeros(10, np.float32)
+    bias[3] = 6.0 if moves else 400.0
+    stored = weights(bias=bias)
+    assert np.ptp(measured(CLASSES, stored, "y"), axis=0).any() == moves
+    code, errors = found(CLASSES, stored, phase="trained")
+    assert (code, errors) == ((0, []) if moves else (1, [("IL202", "y")]))
