@@ -181,7 +181,7 @@ class Converter:
         if function is not None:
             self._inline(proto, function, inputs, outputs, depth, prefix, nodes, initializers, scope, bound)
             return
-        name = self._node_name(prefix + (proto.name or next(iter(outputs), proto.op_type)))
+        name = self._node_name(prefix + (proto.name or next(filter(None, outputs), proto.op_type)))
         attributes: dict[str, Attribute] = {}
         for attribute in proto.attribute:
             as_text(attribute.name, "the name of an attribute")

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.internal.encoder import _VarintBytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from initlint import wire
 from initlint.errors import Reason, Refusal
 from initlint.source import BytesSource
 from initlint.wire import LARGE, MARKER_LENGTH, WINDOW, skeleton_of
@@ -177,3 +179,160 @@ def test_two_values_for_one_tensor_are_refused() -> None:
         with pytest.raises(Refusal) as refusal:
             skeleton_of(BytesSource(b"\x08\x09" + field(7, field(5, tensor))))
         assert refusal.value.reason == Reason.TENSOR
+
+
+# -- limits, each at its edge ------------------------------------------------------------------------------------------
+
+HEAD = b"\x08\x09"  # IR version 9
+NAME = field(2, b"n" * LARGE)  # makes a graph, or a node, large enough to be looked into
+
+
+def refused(data: bytes) -> Reason | None:
+    """Why these bytes are no model; None where they are walked to their end."""
+    try:
+        skeleton_of(BytesSource(data))
+    except Refusal as refusal:
+        return refusal.reason
+    return None
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_numbers_are_written_as_protobuf_does(value: int) -> None:
+    """Seven bits a byte, the lowest first."""
+    assert wire._varint(value) == _VarintBytes(value)
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 129, 16383, 16384, 2**63, 2**64 - 1])
+def test_numbers_of_up_to_64_bits_are_read(value: int) -> None:
+    """And the offset behind them is the next field's."""
+    data = b"\x08" + varint(value) + field(8, b"\x10\x12")
+    assert skeleton_of(BytesSource(data)).message == data
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (varint(2**64), Reason.MALFORMED),
+        (varint(2**64 + 1), Reason.MALFORMED),
+        (varint(2**65), Reason.MALFORMED),
+        (b"\x80" * 10 + b"\x00", Reason.MALFORMED),  # eleven bytes, though it says zero
+        (b"\x80", Reason.TRUNCATED),
+        (b"\xff" * 9, Reason.TRUNCATED),
+        (b"", Reason.TRUNCATED),
+    ],
+)
+def test_numbers_of_more_bits_or_fewer_bytes_are_refused(number: bytes, reason: Reason) -> None:
+    """A number cut short is a file cut short."""
+    assert refused(b"\x08" + number) == reason
+
+
+def test_the_number_of_fields_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fields of all messages that are looked into are counted, those inside with those around them."""
+    data = HEAD + field(8, b"\x10\x12") * 3 + field(7, NAME + field(5, field(8, b"w" * LARGE)))
+    for most, reason in ((8, None), (9, None), (7, Reason.TOO_LARGE), (6, Reason.TOO_LARGE)):
+        monkeypatch.setattr(wire, "MOST_FIELDS", most)
+        assert refused(data) == reason
+
+
+def test_the_size_of_a_skeleton_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of graph and functions, without the weights and without counting what is inside twice."""
+    node = field(1, field(5, field(1, b"a" * LARGE)))
+    weight = field(5, field(8, b"w") + field(9, b"\0" * 4096))
+    graph, function = NAME + node + weight, field(1, b"f" * LARGE)
+    kept = len(NAME + node) + len(field(5, field(8, b"w") + field(9, b"m" * MARKER_LENGTH))) + len(function)
+    for most, reason in ((kept, None), (kept - 1, Reason.TOO_LARGE)):
+        monkeypatch.setattr(wire, "LARGEST_SKELETON", most)
+        assert refused(HEAD + field(7, graph) + field(25, function)) == reason
+
+
+def test_the_depth_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Model, graph, node, attribute, graph: five messages."""
+    inner = field(2, b"n" * LARGE)
+    data = HEAD + field(7, field(1, field(5, field(6, inner))))
+    for most, reason in ((5, None), (6, None), (4, Reason.TOO_DEEP)):
+        monkeypatch.setattr(wire, "MOST_DEPTH", most)
+        assert refused(data) == reason
+
+
+@pytest.mark.parametrize(("length", "left"), [(LARGE - 1, 0), (LARGE, 1), (LARGE + 1, 1)])
+def test_the_smallest_payload_that_is_left(length: int, left: int) -> None:
+    """What is smaller than its marker would be is not worth leaving."""
+    data = HEAD + field(7, NAME + field(5, field(8, b"w" * LARGE) + field(9, b"\0" * length)))
+    skeleton = skeleton_of(BytesSource(data))
+    assert len(skeleton.payloads) == left
+    assert (skeleton.message == data) is (left == 0)
+
+
+@pytest.mark.parametrize("weights", [1, 2, 5])
+def test_windows(monkeypatch: pytest.MonkeyPatch, weights: int) -> None:
+    """A file is read a window at a time, forwards, and no window twice; what is found does not depend on their size."""
+    arrays = {f"w{index}": np.full((16, 16), index, np.float32) for index in range(weights)}
+    data = model_of("g (float[1] x) => (float[1] y) { y = Identity(x) }", arrays).SerializeToString()
+    whole = skeleton_of(BytesSource(data))
+    reads: list[tuple[int, int]] = []
+
+    class Watched(BytesSource):
+        def read_into(self, offset: int, buffer: memoryview) -> None:
+            reads.append((offset, len(buffer)))
+            super().read_into(offset, buffer)
+
+    assert skeleton_of(Watched(data)).payloads == whole.payloads
+    assert reads == [(0, len(data))]
+    for window in (64, 100, 1024):
+        reads.clear()
+        monkeypatch.setattr(wire, "WINDOW", window)
+        found = skeleton_of(Watched(data))
+        assert found.payloads == whole.payloads
+        assert found.message.replace(found.marker, b"") == whole.message.replace(whole.marker, b"")
+        assert all(count <= max(window, LARGE) for _, count in reads)
+        outside = len(data) - sum(payload.length for payload in whole.payloads)
+        assert len(reads) <= 3 + 4 * weights + 2 * outside // window
+
+
+UNKNOWN32, UNKNOWN64 = varint(77 << 3 | 5) + b"\1\2\3\4", varint(77 << 3 | 1) + b"\1\2\3\4\5\6\7\x08"
+
+
+@pytest.mark.parametrize("unknown", [UNKNOWN32, UNKNOWN64, UNKNOWN32 + UNKNOWN64])
+def test_fields_of_a_later_format_are_stepped_over(unknown: bytes) -> None:
+    """Four bytes and eight: what comes behind them is read as protobuf reads it."""
+    tensor = field(5, field(8, b"w") + field(9, b"\0" * 4096))
+    data = HEAD + field(7, NAME + unknown + tensor)
+    skeleton = skeleton_of(BytesSource(data))
+    assert len(skeleton.payloads) == 1
+    proto = onnx.ModelProto.FromString(skeleton.message)
+    assert proto.graph.initializer[0].name == onnx.ModelProto.FromString(data).graph.initializer[0].name == "w"
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        b"\x12\x05ab",  # a text of five bytes, of which two are the graph's
+        UNKNOWN32[:-1],
+        UNKNOWN64[:-1],
+        b"\x02\x00",  # field 0
+        varint(1 << 32 | 2) + b"\0",  # field 2^29
+        varint(77 << 3 | 3) + b"\0",  # a group, which the format has given up
+        varint(77 << 3 | 4) + b"\0",
+        varint(77 << 3 | 6) + b"\0",
+        varint(77 << 3 | 7) + b"\0",
+    ],
+)
+def test_a_broken_field_inside_a_message_is_refused(inside: bytes) -> None:
+    """One that reaches past its message, though the file goes on, and one that is none; protobuf itself agrees."""
+    data = HEAD + field(7, NAME.replace(b"\x12", b"\x52") + inside) + field(8, b"\x10\x12" + b"\x0a\x08aaaaaaaa")
+    assert refused(data) == Reason.MALFORMED
+
+
+def test_the_largest_field_number_is_one() -> None:
+    """2^29 - 1 is unknown and no fault."""
+    assert refused(HEAD + field(7, NAME + varint(((1 << 29) - 1) << 3 | 2) + b"\0")) is None
+
+
+@pytest.mark.parametrize(("data", "words"), [
+    (field(7, b"") + field(7, b""), "has its graph twice"), (field(7, NAME + NAME), "field 2 of its graph twice"),
+    (HEAD + HEAD, "field 1 of its model twice"),
+])  # fmt: skip
+def test_what_is_there_twice_is_named(data: bytes, words: str) -> None:
+    """Two files run together, by a word that a person understands."""
+    with pytest.raises(Refusal, match=words):
+        skeleton_of(BytesSource(data))

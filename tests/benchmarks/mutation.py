@@ -78,7 +78,11 @@ TARGETS = {
         _whole(
             "wire", "source", "convert", "model", "functions", "tensors", "contradictions", "schema", "elements", "graph", "utf8"
         ),
-        ("tests/test_wire.py", "tests/test_model.py", "tests/hostile/test_reader.py", "tests/fuzz/test_fuzz.py"),
+        (
+            "tests/test_wire.py", "tests/test_source.py", "tests/test_model.py", "tests/test_tensors.py",
+            "tests/test_convert.py", "tests/test_contradictions.py", "tests/hostile/test_reader.py",
+            "tests/fuzz/test_fuzz.py",
+        ),
     ),
     "weights": Target(_whole("weights", "moments", "channels"), ("tests/test_weights.py", "tests/test_channels.py")),
     "rules": Target(
