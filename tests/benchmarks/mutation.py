@@ -84,7 +84,7 @@ TARGETS = {
             "tests/fuzz/test_fuzz.py",
         ),
     ),
-    "weights": Target(_whole("weights", "moments", "channels"), ("tests/test_weights.py", "tests/test_channels.py")),
+    "weights": Target(_whole("weights", "moments", "channels"), ("tests/test_weights.py", "tests/test_weights_exact.py", "tests/test_channels.py")),
     "rules": Target(
         _whole("rules", "rulefile", "facts"),
         ("tests/test_rules.py", "tests/test_rulefile.py", "tests/test_rule_packs.py", "tests/test_gathered.py"),
