@@ -159,7 +159,7 @@ class _Fold:
         """Count finite values beyond the target's range, where the chunk's extremes say that there are any."""
         half = target.smallest_subnormal / 2
         if largest > target.largest:  # two comparisons: the magnitude of the least integer is none of its type
-            self.overflows += int(np.count_nonzero((block > target.largest) | (block < -target.largest)))
+            self.overflows += int(np.count_nonzero(np.greater(block, target.largest) | np.less(block, -target.largest)))
         if smallest < half and block.dtype.kind == "f":  # an integer is 0 or large enough for every format
             tiny = np.abs(block) < block.dtype.type(half)
             self.flushes += int(np.count_nonzero(tiny & (block != 0)))
