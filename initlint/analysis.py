@@ -3,7 +3,7 @@
 import datetime
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from initlint import __version__
+from initlint.causes import gathered
 from initlint.config import Config
 from initlint.elements import format_of
 from initlint.errors import Reason, Refusal
@@ -21,11 +22,12 @@ from initlint.index import index_of
 from initlint.isolation import Progress
 from initlint.layerfacts import examine_layers, phase_of
 from initlint.layers import find_layers
+from initlint.listed import findings_listed, left_out, rows_of
 from initlint.model import open_model
-from initlint.report import Finding, ModelRecord, Report, RunRecord
+from initlint.report import ModelRecord, Report, RunRecord
 from initlint.rulecheck import load
 from initlint.rulefile import Rule, built_in
-from initlint.rules import Judgement, check_settings, gathered, judge
+from initlint.rules import Judgement, check_settings, judge
 from initlint.rules import Settings as RuleSettings
 from initlint.signal.backward import Backward, backpropagate
 from initlint.signal.propagate import Assumptions, Propagation, propagate
@@ -35,7 +37,6 @@ from initlint.waivers import apply_baseline, apply_waivers, read_baseline, waive
 __all__ = ["Settings", "analyse"]
 
 DEFAULT_TARGET = "float16"
-MOST_NAMES = 500
 INPUTS_A_NODE = 16
 
 
@@ -201,6 +202,9 @@ def _report(
         msgspec.structs.replace(finding, trail=study.trail(finding.place)) if finding.code == "IL501" else finding
         for finding in judgement.findings
     )
+    listed = findings_listed(findings)
+    rows = rows_of(facts, listed, tensors=settings.config.all_tensors)
+    total = int(facts.query("SELECT COUNT(*) AS rows FROM layer")[0]["rows"] or 0)
     row = facts.query("SELECT * FROM model")[0]
     counting = [finding for finding in findings if finding.counts]
     counts = Counter(finding.severity for finding in counting)
@@ -215,48 +219,17 @@ def _report(
         notes=counts["note"],
         folded=sum(finding.folded_under is not None for finding in findings),
         assumed=study.propagation.notes,
+        left_out=left_out(len(findings) - len(listed), total - len(rows["layer"])),
     )
-    named = {finding.place for finding in findings if finding.over == "tensor"}
-    tensors = (
-        facts.query("SELECT * FROM tensor ORDER BY position") if settings.config.all_tensors else _named(facts, named)
-    )
-    layers = facts.query("SELECT * FROM layer ORDER BY position")
     return Report(
         models=(record,),
         rules=judgement.rules,
-        findings=_ordered(findings),
-        layers=tuple({"model": key, **item} for item in layers),
-        tensors=tuple({"model": key, **item} for item in tensors),
+        findings=listed,
+        layers=tuple({"model": key, **item} for item in rows["layer"]),
+        tensors=tuple({"model": key, **item} for item in rows["tensor"]),
         run=RunRecord(version=__version__, seconds=clock.seconds, probe=_probe_record(study)),
     ).with_facts(facts)
 
 
-def _named(facts: Facts, names: Collection[str]) -> list[dict[str, Any]]:
-    """The tensors of these names along the graph; SQLite takes a bounded number of parameters at a time."""
-    found: list[dict[str, Any]] = []
-    ordered = sorted(names)
-    for start in range(0, len(ordered), MOST_NAMES):
-        some = ordered[start : start + MOST_NAMES]
-        found += facts.query(f"SELECT * FROM tensor WHERE name IN ({', '.join('?' * len(some))})", some)  # noqa: S608 - marks
-    return sorted(found, key=lambda row: int(row["position"]))
-
-
 def _probe_record(study: Study) -> dict[str, Any]:
     return study.probe.record() if study.probe is not None else {}
-
-
-def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Worst first, then along the graph."""
-    rank = {"error": 0, "warning": 1, "note": 2}
-    return tuple(
-        sorted(
-            findings,
-            key=lambda item: (
-                item.folded_under is not None,
-                rank[item.severity],
-                item.depth or 0.0,
-                item.code,
-                item.place,
-            ),
-        )
-    )

@@ -16,7 +16,7 @@ from initlint.isolation import Limits, Progress, Reply, Worker
 from initlint.report import Report, Skipped, merge
 from initlint.sandbox import MOST_ROOTS, Cage, folders_of
 from initlint.sanitised import sanitised
-from initlint.serving import Request
+from initlint.serving import Request, Wants
 from initlint.text import safe
 from initlint.waivers import over_all_models
 
@@ -100,20 +100,22 @@ def analyse_here(source: Any, loaded: Loaded, watch: Watch | None = None, starte
     return _said_cached(Report.from_json(found.report), cached=old).with_facts(Facts.deserialize(found.facts))
 
 
-def analyse_in_worker(path: str, loaded: Loaded, worker: Worker | None = None, watch: Watch | None = None) -> Reply:
-    """Analyse in a worker: the one given, or one of its own for this model alone."""
+def analyse_in_worker(
+    path: str, loaded: Loaded, worker: Worker | None = None, watch: Watch | None = None, *, wants: Wants = "report"
+) -> Reply:
+    """Analyse in a worker: the one given, or one of its own for this model alone. `wants` is "report" or "record"."""
     if worker is None:
         with _worker_for([path], loaded.config) as own:
-            return analyse_in_worker(path, loaded, own, watch)
+            return analyse_in_worker(path, loaded, own, watch, wants=wants)
     config = msgspec.structs.replace(loaded.config, cache=None)  # the cache is this process's
     limits = Limits(config.timeout, config.memory)
 
-    def ask(wants: Literal["report", "identity", "status"]) -> Reply:
-        asked = Request(os.fsencode(path), os.fsencode(loaded.root), config, wants, time.monotonic())
+    def ask(wanted: Wants) -> Reply:
+        asked = Request(os.fsencode(path), os.fsencode(loaded.root), config, wanted, time.monotonic())
         return worker.run(msgspec.json.encode(asked), limits, watch)
 
     if loaded.config.cache is None:
-        return ask("report")
+        return ask(wants)
     from initlint.cache import Entry, Identity, Status, kept  # noqa: PLC0415 - only where one is kept
 
     def entry() -> Entry:
@@ -140,20 +142,28 @@ def _said_cached(report: Report, *, cached: bool) -> Report:
 
 
 def check_paths(
-    paths: Sequence[str], loaded: Loaded, watch: Callable[[int, Progress], None] | None = None
+    paths: Sequence[str],
+    loaded: Loaded,
+    watch: Callable[[int, Progress], None] | None = None,
+    wants: Wants = "record",
 ) -> Iterator[Event]:
-    """Analyse models in `jobs` workers; events come in the order of the paths. A refused model is an event like any."""
+    """Analyse models in `jobs` workers; events come in the order of the paths. A refused model is an event like any.
+
+    Facts are large and seldom needed: they come with the events where `wants` is "report".
+    """
     check_rule_settings(loaded)
     jobs = min(loaded.config.jobs, len(paths))
     if jobs <= 1:
-        yield from _serve(enumerate(paths), paths, loaded, watch)
+        yield from _serve(enumerate(paths), paths, loaded, watch, wants)
         return
     from initlint.parallel import in_threads  # noqa: PLC0415 - one model needs no threads
 
     running: list[Worker] = []
     try:
         yield from in_threads(
-            jobs, len(paths), lambda indices: _serve(((i, paths[i]) for i in indices), paths, loaded, watch, running)
+            jobs,
+            len(paths),
+            lambda indices: _serve(((i, paths[i]) for i in indices), paths, loaded, watch, wants, running),
         )
     finally:
         for worker in running:
@@ -192,6 +202,7 @@ def _serve(
     paths: Sequence[str],
     loaded: Loaded,
     watch: Callable[[int, Progress], None] | None,
+    wants: Wants,
     running: list[Worker] | None = None,
 ) -> Iterator[Event]:
     """One worker's share of the models, one after another; a worker that died is replaced."""
@@ -206,7 +217,7 @@ def _serve(
                 if running is not None:
                     running.append(worker)
             served += 1
-            yield _event(index, path, loaded, worker, None if watch is None else _bound(watch, index))
+            yield _event(index, path, loaded, worker, None if watch is None else _bound(watch, index), wants)
     finally:
         if worker is not None:
             worker.close()
@@ -216,9 +227,9 @@ def _bound(watch: Callable[[int, Progress], None], index: int) -> Watch:
     return lambda progress: watch(index, progress)
 
 
-def _event(index: int, path: str, loaded: Loaded, worker: Worker, watch: Watch | None) -> Event:
+def _event(index: int, path: str, loaded: Loaded, worker: Worker, watch: Watch | None, wants: Wants) -> Event:
     try:
-        reply = analyse_in_worker(path, loaded, worker, watch)
+        reply = analyse_in_worker(path, loaded, worker, watch, wants=wants)
     except Refusal as refusal:
         if refusal.reason in {Reason.CONFIG, Reason.RULE_FILE, Reason.USAGE}:
             raise  # not this model's fault: it holds for every other one, too

@@ -100,6 +100,7 @@ class ModelRecord(msgspec.Struct, frozen=True):
     probe_left_out: str | None = None  # operators that did not run
     provider: str | None = None
     isolation: str = "none"
+    left_out: str | None = None  # what is not listed of a model with very many findings or layers
 
 
 class RuleRecord(msgspec.Struct, frozen=True):

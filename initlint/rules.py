@@ -1,22 +1,24 @@
 """Judge facts by rules: each rule is one SELECT, three-valued, its findings folded under those that explain them."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from initlint.causes import folded
 from initlint.errors import Reason, Refusal
 from initlint.facts import Facts, build
-from initlint.report import RANKS, Finding, RuleRecord, fingerprint
+from initlint.report import Finding, RuleRecord, fingerprint
 from initlint.rulefile import Example, Rule, parameters_for, render
 from initlint.tables import TABLES
 from initlint.text import safe
 
-__all__ = ["Judgement", "Settings", "check_settings", "gathered", "judge", "run_example", "selected"]
+__all__ = ["Judgement", "Settings", "check_settings", "judge", "run_example", "selected"]
 
 Scalar = str | int | float | None
+IDENTITY = frozenset({"name", "code", "node", "op", "slot", "weight", "depth"})  # columns that say where a finding is
 ORDERED = {"layer": "position", "tensor": "position"}
 
 
@@ -86,10 +88,11 @@ def judge(
         own = settings.overrides.get(rule.code, {})
         parameters = parameters_for(rule, phase, own)
         counts, rows = _apply(rule, facts, parameters)
+        wanted = _used(rule) if rows else frozenset()
         for row in rows:
-            findings.append(_finding(rule, row, parameters, model, own.get("severity"), blame))
+            findings.append(_finding(rule, row, wanted, parameters, model, own.get("severity"), blame))
         records.append(_record(rule, parameters, counts, own.get("severity")))
-    return Judgement(_folded(_numbered(findings), tuple(rules)), tuple(records))
+    return Judgement(folded(_numbered(findings), tuple(rules)), tuple(records))
 
 
 def _apply(
@@ -112,7 +115,8 @@ def _apply(
     if not failed:
         return found, []
     limit = " LIMIT 1" if rule.report == "first" else ""
-    sql = f"SELECT *, {level} AS level_ {base} WHERE {given} AND {when}{order}{limit}"
+    columns = ", ".join(f'"{name}"' for name in sorted(_columns(rule)))
+    sql = f"SELECT {columns}, {level} AS level_ {base} WHERE {given} AND {when}{order}{limit}"
     return found, _run(rule, facts, sql, parameters)
 
 
@@ -127,6 +131,7 @@ def _run(rule: Rule, facts: Facts, sql: str, parameters: Mapping[str, Scalar]) -
 def _finding(
     rule: Rule,
     row: Mapping[str, Scalar],
+    wanted: Collection[str],
     parameters: Mapping[str, Scalar],
     model: str,
     severity: str | None,
@@ -137,7 +142,6 @@ def _finding(
     values = {**{key: value for key, value in row.items() if key != "level_"}, **parameters}
     place = str(row.get("name") or row.get("code") or model)
     node = row.get("node")
-    wanted = _used(rule)
     blamed = blame(place, rule.grows) if rule.grows is not None else ()
     depth = row.get("depth")
     return Finding(
@@ -173,12 +177,20 @@ def _first_of(blamed: Sequence[Any]) -> dict[str, Scalar]:
 
 def _used(rule: Rule) -> frozenset[str]:
     """Columns and parameters that the rule's conditions and message speak of."""
-    import re  # noqa: PLC0415 - only here
-
     parts = (rule.given, rule.when, rule.text.message, rule.text.title, rule.alike or "")
     text = " ".join((*parts, *(level.when for level in rule.level)))
-    words = frozenset(re.findall(r"[a-z_][a-z_0-9]*", text))
-    return words & (TABLES[rule.over].names() | set(parameters_for(rule, "init")))
+    return _words(text) & (TABLES[rule.over].names() | set(parameters_for(rule, "init")))
+
+
+def _columns(rule: Rule) -> frozenset[str]:
+    """Columns that a finding of the rule is made of: a model may have a hundred thousand rows of sixty."""
+    return (_used(rule) | _words(rule.text.fix) | IDENTITY) & TABLES[rule.over].names()
+
+
+def _words(text: str) -> frozenset[str]:
+    import re  # noqa: PLC0415 - only where something is found
+
+    return frozenset(re.findall(r"[a-z_][a-z_0-9]*", text))
 
 
 def _record(
@@ -209,69 +221,6 @@ def _numbered(findings: Sequence[Finding]) -> list[Finding]:
         seen[finding.fingerprint] = ordinal + 1
         numbered.append(msgspec.structs.replace(finding, ordinal=ordinal) if ordinal else finding)
     return numbered
-
-
-def _folded(findings: Sequence[Finding], rules: Sequence[Rule]) -> tuple[Finding, ...]:
-    """Fold each finding under the first that explains it: a cause explains what its rule supersedes at or behind its place.
-
-    Nothing is folded under what is less severe: a note hides no error. A rule that reports the first tensor only speaks for the whole signal: it also explains the layers before it.
-    """
-    by_code = {rule.code: rule for rule in rules}
-    under: dict[int, int] = {}
-    for cause_index, cause in enumerate(findings):
-        rule = by_code[cause.code]
-        for index, finding in enumerate(findings):
-            if index == cause_index or index in under or finding.code not in rule.supersedes:
-                continue
-            if RANKS[cause.severity] < RANKS[finding.severity]:
-                continue
-            if _explains(cause, finding, whole=rule.report == "first" or rule.over in {"model", "weight"}):
-                under[index] = cause_index
-    result = []
-    for index, finding in enumerate(findings):
-        if index in under:
-            top = under[index]
-            while top in under and under[top] != index:
-                top = under[top]
-            finding = msgspec.structs.replace(finding, folded_under=f"{findings[top].code} {findings[top].place}")
-        children = tuple(f"{findings[i].code} {findings[i].place}" for i, parent in under.items() if parent == index)
-        result.append(msgspec.structs.replace(finding, folded=children) if children else finding)
-    return tuple(result)
-
-
-def _explains(cause: Finding, finding: Finding, *, whole: bool) -> bool:
-    if whole or finding.over == "model":
-        return True
-    if cause.node is not None and cause.node == finding.node:
-        return True
-    if cause.place == finding.place:
-        return True
-    return cause.depth is not None and finding.depth is not None and finding.depth >= cause.depth
-
-
-def gathered(findings: Sequence[Finding], rules: Iterable[Rule]) -> tuple[Finding, ...]:
-    """Findings of one cause told once: the others are folded under the first of them.
-
-    After waivers and baselines, and only among findings that count, so that none is hidden by one that somebody accepted.
-    """
-    alike = {rule.code: rule.alike for rule in rules if rule.alike is not None}
-    heads: dict[tuple[object, ...], int] = {}
-    children: dict[int, list[int]] = {}
-    for index, finding in enumerate(findings):
-        column = alike.get(finding.code)
-        if column is None or not finding.counts:
-            continue
-        head = heads.setdefault((finding.code, finding.severity, finding.values.get(column)), index)
-        if head != index:
-            children.setdefault(head, []).append(index)
-    result = list(findings)
-    for head, members in children.items():
-        first = result[head]
-        names = tuple(f"{first.code} {result[index].place}" for index in members)
-        result[head] = msgspec.structs.replace(first, folded=(*first.folded, *names))
-        for index in members:
-            result[index] = msgspec.structs.replace(result[index], folded_under=f"{first.code} {first.place}")
-    return tuple(result)
 
 
 def run_example(rule: Rule, example: Example) -> tuple[str, str | None]:

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
@@ -16,7 +16,9 @@ from initlint.text import one_line
 if TYPE_CHECKING:
     from initlint.isolation import Progress
 
-__all__ = ["Request", "serve"]
+__all__ = ["Request", "Wants", "serve"]
+
+Wants: TypeAlias = Literal["report", "record", "identity", "status", "locations"]
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -25,7 +27,7 @@ class Request(msgspec.Struct, frozen=True):
     path: bytes
     root: bytes
     config: Config
-    wants: Literal["report", "record", "identity", "status", "locations"] = "report"
+    wants: Wants = "report"
     started: float | None = None  # of the monotonic clock, which processes share: when the deadline began to run
 
 

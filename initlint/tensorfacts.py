@@ -174,7 +174,7 @@ def weight_rows(
 def edge_rows(model: Model, known: Mapping[str, Signal], depths: Mapping[str, int]) -> Iterable[dict[str, Any]]:
     """One row for each known tensor that another is computed from."""
     for node in model.nodes():
-        for name in node.inputs:
+        for name in dict.fromkeys(node.inputs):  # a node may read one tensor a million times
             if name in known:
                 for output in node.outputs:
                     if output in known:

@@ -84,7 +84,7 @@ def command(
         raise click.UsageError("--name takes one model")
     with progress.shown(paths, loaded.config.progress, quiet=quiet) as watch:
         events = []
-        for event in checking.check_paths(paths, loaded, watch.step):
+        for event in checking.check_paths(paths, loaded, watch.step, "record" if facts is None else "report"):
             watch.done(event.index, event.report)
             events.append(event)
     report = checking.combined(events, loaded)

@@ -202,6 +202,8 @@ def headline(model: ModelRecord) -> str:
         parts.append(f"phase {model.phase}" + (" (assumed)" if model.phase_detected == "undecided" else ""))
     if model.coverage is not None:
         parts.append(f"signal known for {_share(model.coverage)}")
+    if model.left_out is not None:
+        parts.append(model.left_out)
     return " . ".join(parts)
 
 

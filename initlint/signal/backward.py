@@ -47,7 +47,10 @@ def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) 
 
     Where not even two fit, on images of half or a quarter of the side: a gradient is local as its convolutions are.
     """
-    per_draw = sum(int(np.prod(shape)) for shape in forward.shapes.values())
+    per_draw = sum(prod(shape) for shape in forward.shapes.values())
+    per_draw += sum(
+        prod(forward.shapes.get(info.name, ())) for info in model.graph.outputs
+    )  # their gradients, drawn at once
     inputs, factor = forward.inputs, 1
     for factor in SMALLER:
         inputs = tuple(smaller(item, factor) for item in forward.inputs)
@@ -131,6 +134,9 @@ def _back(
         if item is not None and not item.constant and (item.values.dtype.kind == "f" or step.node.op in CODES)
     ]
     if not wanted or step.node.op in NO_GRADIENT:
+        return
+    if len(wanted) * sum(value.nbytes for value in arriving if value is not None) > TAPE_BYTES:
+        incomplete.update(step.inputs[index] for index in wanted)  # a node of a hundred thousand inputs
         return
     shaped = [
         value if value is not None else np.zeros_like(item.values) if item is not None else None

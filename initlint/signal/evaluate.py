@@ -84,8 +84,9 @@ class Evaluation:
         for graph in model.graphs():
             for info in (*graph.declared.values(), *graph.outputs, *graph.inputs):
                 self._declared.setdefault(info.name, info.dtype or ("sequence" if info.shape is None else ""))
-            for info in graph.outputs:
-                self._uses[info.name] += 1
+            if graph is not model.graph:  # a body's outputs are read by the node around it; the model's by nobody
+                for info in graph.outputs:
+                    self._uses[info.name] += 1
             for node in graph.nodes:
                 self._uses.update(name for name in node.inputs if name)
 
@@ -164,7 +165,8 @@ class Evaluation:
             self._keep_outputs(node, inputs, outputs)
             if self._keep:
                 self.tape.append(Step(node, node.inputs, node.outputs))
-        self._drop(node.inputs)
+        self._drop(node.inputs, 1)
+        self._drop(node.outputs, 0)
 
     def _value(self, name: str) -> Draws | Unknown:
         """The value of that name; one that was never given out is not known, which is not the same as left out."""
@@ -272,13 +274,14 @@ class Evaluation:
         value = self.values.get(name) if name else None
         return value if isinstance(value, Draws) and not isinstance(value, Bundle) else None
 
-    def _drop(self, names: Sequence[str]) -> None:
+    def _drop(self, names: Sequence[str], uses: int) -> None:
+        """Count these uses off, and let go of what nobody reads any more."""
         if self._keep:
             return
         for name in names:
             if not name:
                 continue
-            self._uses[name] -= 1
+            self._uses[name] -= uses
             if self._uses[name] <= 0:
                 self.values.pop(name, None)
 

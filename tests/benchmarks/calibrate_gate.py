@@ -29,12 +29,13 @@ from forward_truth import forward
 from scipy.stats import beta
 
 import initlint
+from initlint.causes import gathered
 from initlint.errors import Refusal
 from initlint.facts import Facts
 from initlint.report import Blamed, Finding, exit_code
 from initlint.rulecheck import load
 from initlint.rulefile import built_in
-from initlint.rules import Settings, gathered, judge
+from initlint.rules import Settings, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -77,18 +77,21 @@ def no_text(folder: Path) -> Path:
     return path
 
 
-@case("n32", "neutralise", slow=True)
-def many_names(_: Path) -> onnx.ModelProto:
-    """50 000 layers with names of 200 characters."""
+def many_layers(count: int, width: int, value: float) -> onnx.ModelProto:
+    """A chain of layers whose weights are one number, with names of 200 characters."""
     nodes, stored = [], []
     last = "x"
-    one = np.full((1, 1), 1.0, np.float32)
-    for index in range(50_000):
+    weight = np.full((width, width), value, np.float32)
+    for index in range(count):
         name = f"{index:05d}" + "n" * 195
-        stored.append(numpy_helper.from_array(one, f"{name}.w"))
+        stored.append(numpy_helper.from_array(weight, f"{name}.w"))
         nodes.append(helper.make_node("MatMul", [last, f"{name}.w"], [f"{name}.o"], name=name))
         last = f"{name}.o"
-    return network(nodes, stored, shape=("n", 1), output=last)
+    return network(nodes, stored, shape=("n", width), output=last)
+
+
+case("n32", "neutralise", slow=True)(lambda _: many_layers(50_000, 1, 1.0))
+case("n32b", "neutralise", slow=True)(lambda _: many_layers(20_000, 8, 0.0))  # every one of them at fault
 
 
 @case("n33", "neutralise")
