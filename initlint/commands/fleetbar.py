@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from initlint.fleet.records import Candidate
-from initlint.report import Report
+from initlint.fleet.records import Candidate, Record
 from initlint.text import safe
 
 __all__ = ["shown"]
@@ -20,7 +19,7 @@ MOST_RULES = 3
 class Silent:
     """Nobody watches."""
 
-    def told(self, candidate: Candidate, what: Report | str) -> None:
+    def told(self, candidate: Candidate, what: Record | str) -> None:
         """One more model is done."""
 
 
@@ -34,9 +33,9 @@ class Bar(Silent):
         self.errors: Counter[str] = Counter()
         self.refused = 0
 
-    def told(self, candidate: Candidate, what: Report | str) -> None:
+    def told(self, candidate: Candidate, what: Record | str) -> None:
         """Move on, and show what is worst so far."""
-        if isinstance(what, Report):
+        if isinstance(what, Record):
             self.errors.update({item.code for item in what.findings if item.counts and item.severity == "error"})
         elif not what.startswith("the same as "):
             self.refused += 1

@@ -1,31 +1,30 @@
 """The pool that is a Dask cluster: tasks go to an existing scheduler, and each model runs in a child of a Dask worker.
 
 A task is named after what it is (file, content, settings), so that having it done twice does no harm. A worker that dies costs
-nothing: Dask gives its tasks to another. A scheduler that dies is waited for, and everything under way is handed in again.
+nothing: Dask gives its tasks to another. A scheduler that dies is waited for, and everything under way is handed in again. What
+a scheduler does not know of, whatever became of it on the way, is handed in again, too.
 """
 
 import contextlib
 import hashlib
 import logging
-import platform
 import queue
 import threading
 import time
 import uuid
 from concurrent.futures import CancelledError, Future
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from initlint import __version__
 from initlint.errors import Reason, Refusal
+from initlint.fleet.dasktask import forget, perform, versions
 from initlint.fleet.records import Answer, Copy, Task
-from initlint.fleet.spool import Spool
-from initlint.fleet.work import Bench
 from initlint.text import one_line, safe
 
-__all__ = ["ClusterPool", "perform", "versions"]
+__all__ = ["ClusterPool"]
 
 SCHEMES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
 CONNECT = 10.0  # seconds to find the scheduler at first
@@ -33,51 +32,20 @@ WORKERS = 60.0  # seconds to wait for a first worker
 PATIENCE = 300.0  # seconds to wait for a scheduler to come back
 TRIES = 3  # for a task whose workers keep dying; each try outlives three of them
 WIDTH_HOLDS = 5.0  # seconds for which the number of threads is taken as known
-HELD = 8  # fetched files that a thread of a Dask worker holds for reports to come; the oldest beyond go
-PACKAGES = ("onnx", "numpy", "ml_dtypes", "onnxruntime")  # whose versions a result may depend on
-
-_own = threading.local()
-_spools: dict[str, Spool] = {}  # of this Dask worker, by scan
-_lock = threading.Lock()
+LOOK = 5.0  # seconds between two looks at what the scheduler knows
+LOOKS = 3  # in a row in which it must not know of a task, nor be at it, for the task to be lost
+AT_WORK = frozenset({"waiting", "queued", "no-worker", "processing"})  # states of a task that will be done
+KILLED = frozenset({"KilledWorker", "CommClosedError", "FutureCancelledError"})
 
 
-def perform(payload: bytes, scan: str) -> bytes:
-    """Do a task in a child of this Dask worker, one child for each of its threads; in and out as MessagePack.
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A task that is handed in, for the time it is tried under one key."""
 
-    What is fetched for a content stays here for the report, which is sent after it.
-    """
-    import distributed  # noqa: PLC0415 - an extra
-
-    task = msgspec.msgpack.decode(payload, type=Task)
-    here = distributed.get_worker()
-    bench: Bench | None = getattr(_own, "bench", None)
-    if bench is None or bench.memory != task.config.memory:
-        bench = _own.bench = Bench(task.config.memory, Spool())
-    with _lock:
-        bench.spool = _spools.setdefault(scan, Spool(HELD * here.state.nthreads, here.local_directory))
-    answer = bench.perform(task)
-    if answer.copy is not None:
-        answer = msgspec.structs.replace(answer, copy=Copy(answer.copy.token, here.address))
-    return msgspec.msgpack.encode(answer)
-
-
-def forget(scan: str) -> None:
-    """Remove what this Dask worker still holds for a scan."""
-    with _lock:
-        spool = _spools.pop(scan, None)
-    if spool is not None:
-        spool.close()
-
-
-def versions() -> dict[str, str]:
-    """What a result may depend on in this process."""
-    found = {"initlint": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing"
-    return found
+    task: Task
+    future: "Future[Answer]"
+    attempt: int = 0
+    kills: int = 0  # attempts that ended with their workers
 
 
 class ClusterPool:
@@ -98,7 +66,10 @@ class ClusterPool:
             raise
         self._width, self._width_known = 1, 0.0
         self._copies = False  # whether workers may hold files
-        self._lost: queue.SimpleQueue[tuple[Task, Future[Answer], int] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._pending: dict[str, Pending] = {}
+        self._strayed: dict[str, int] = {}  # keys that the scheduler was not at, and in how many looks
+        self._lost: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._mender = threading.Thread(target=self._mend, daemon=True)
         self._mender.start()
 
@@ -115,7 +86,7 @@ class ClusterPool:
     def submit(self, task: Task) -> "Future[Answer]":
         """Hand a task to the scheduler."""
         future: Future[Answer] = Future()
-        self._send(task, future, 0)
+        self._send(Pending(task, future))
         return future
 
     def release(self, copy: Copy) -> None:
@@ -130,56 +101,94 @@ class ClusterPool:
                 self._client.run(forget, self._scan, on_error="ignore")
         self._client.close(timeout=5)
 
-    def _send(self, task: Task, future: "Future[Answer]", attempt: int) -> None:
-        payload = msgspec.msgpack.encode(task)
+    def _send(self, item: Pending) -> None:
+        payload = msgspec.msgpack.encode(item.task)
         # Two scans may share a report, which is of a content; what a file holds now each must ask for itself.
-        named = payload + (self._scan.encode() if task.wants == "content" else b"")
-        key = f"initlint-{hashlib.sha256(named).hexdigest()[:32]}-{attempt}"
-        near = {} if task.copy is None else {"workers": [task.copy.worker], "allow_other_workers": True}
+        named = payload + (self._scan.encode() if item.task.wants == "content" else b"")
+        key = f"initlint-{hashlib.sha256(named).hexdigest()[:32]}-{item.attempt}"
+        near = {} if item.task.copy is None else {"workers": [item.task.copy.worker], "allow_other_workers": True}
+        with self._lock:
+            self._pending[key] = item
         try:
             inner = self._client.get_executor(**near).submit(perform, payload, self._scan, key=key)
         except Exception:  # noqa: BLE001 - the client has lost its scheduler, in one of many ways
-            self._lost.put((task, future, attempt))
+            self._lose(key)
             return
-        inner.add_done_callback(lambda done: self._receive(done, task, future, attempt))
+        inner.add_done_callback(lambda done: self._receive(done, key))
 
-    def _receive(self, inner: "Future[bytes]", task: Task, future: "Future[Answer]", attempt: int) -> None:
+    def _lose(self, key: str, kills: int = 0) -> None:
+        """Have a task handed in again, unless its answer is there or that is done already."""
+        with self._lock:
+            item = self._pending.pop(key, None)
+        if item is not None:
+            self._lost.put(replace(item, attempt=item.attempt + 1, kills=item.kills + kills))
+
+    def _take(self, key: str) -> Pending | None:
+        with self._lock:
+            return self._pending.pop(key, None)
+
+    def _receive(self, inner: "Future[bytes]", key: str) -> None:
         """What Dask says of a task: a result, which is checked, or how it was lost."""
         if self._closed:
             return
         try:
             answer = msgspec.msgpack.decode(inner.result(), type=Answer)
         except CancelledError:
-            self._lost.put((task, future, attempt + 1))
+            self._lose(key)
         except ImportError as error:
-            future.set_exception(Refusal(Reason.USAGE, f"a Dask worker cannot import initlint: {one_line(error)}"))
+            if (item := self._take(key)) is not None:
+                words = f"a Dask worker cannot import initlint: {one_line(error)}"
+                item.future.set_exception(Refusal(Reason.USAGE, words))
         except Exception as error:  # noqa: BLE001 - whatever a worker or the wire raised
-            if (
-                type(error).__name__ in {"KilledWorker", "CommClosedError", "FutureCancelledError"}
-                and attempt + 1 < TRIES
-            ):
-                self._lost.put((task, future, attempt + 1))
-            else:
+            with self._lock:
+                found = self._pending.get(key)
+            if found is not None and type(error).__name__ in KILLED and found.kills + 1 < TRIES:
+                self._lose(key, kills=1)
+            elif (item := self._take(key)) is not None:
                 words = f"the cluster gave no answer: {type(error).__name__}: {one_line(error)}"
-                future.set_result(Answer(__version__, reason=Reason.CRASH, message=words))
+                item.future.set_result(Answer(__version__, reason=Reason.CRASH, message=words))
         else:
-            wrong = _wrong(task, answer)
+            if (item := self._take(key)) is None:
+                return  # it was given up and handed in again; the other answer is as good
+            wrong = _wrong(item.task, answer)
             if wrong is not None:
-                future.set_exception(Refusal(Reason.USAGE, wrong))
+                item.future.set_exception(Refusal(Reason.USAGE, wrong))
             else:
                 self._copies = self._copies or answer.copy is not None
-                future.set_result(answer)
+                item.future.set_result(answer)
 
     def _mend(self) -> None:
-        """Hand lost tasks in again, once there is a scheduler to take them."""
-        while (item := self._lost.get()) is not None:
-            task, future, attempt = item
+        """Hand lost tasks in again, once there is a scheduler to take them; look for those that nobody says are lost."""
+        while True:
+            try:
+                item = self._lost.get(timeout=LOOK)
+            except queue.Empty:
+                self._look()
+                continue
+            if item is None:
+                return
             try:
                 self._reconnect()
             except Refusal as refusal:
-                future.set_exception(refusal)
+                item.future.set_exception(refusal)
             else:
-                self._send(task, future, attempt)
+                self._send(item)
+
+    def _look(self) -> None:
+        """Lose what the scheduler has not been at for some looks: a task may go down with the connection it was sent on."""
+        with self._lock:
+            keys = list(self._pending)
+        if not keys or self._closed or self._client.status != "running":
+            return
+        try:
+            known = self._client.sync(self._client.scheduler.get_task_status, keys=keys)
+        except Exception:  # noqa: BLE001 - the connection may just have gone: another look will tell
+            return
+        idle = [key for key in keys if known.get(key) not in AT_WORK]
+        self._strayed = {key: self._strayed.get(key, 0) + 1 for key in idle}
+        for key, looks in self._strayed.items():
+            if looks >= LOOKS:
+                self._lose(key)
 
     def _reconnect(self) -> None:
         deadline = time.monotonic() + self.patience

@@ -7,9 +7,9 @@ import msgspec
 from initlint.cache import Status
 from initlint.config import Config
 from initlint.errors import Reason
-from initlint.report import Report
+from initlint.report import Finding, ModelRecord, Scalar
 
-__all__ = ["VERDICTS", "Answer", "Candidate", "Copy", "Outcome", "Task", "Verdict", "verdict_of"]
+__all__ = ["VERDICTS", "Answer", "Candidate", "Copy", "Outcome", "Record", "Task", "Verdict", "verdict_of"]
 
 Verdict: TypeAlias = Literal["refused", "error", "warning", "note", "ok"]
 VERDICTS: tuple[Verdict, ...] = ("refused", "error", "warning", "note", "ok")  # worst first
@@ -56,6 +56,15 @@ class Answer(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
+class Record(msgspec.Struct, frozen=True):
+    """What a store keeps of a report. The rules stay JSON: nearly every report has those of the one before."""
+
+    models: tuple[ModelRecord, ...]
+    findings: tuple[Finding, ...]
+    layers: tuple[dict[str, Scalar], ...]
+    rules: msgspec.Raw
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """One model of a run, as it is recorded: linted, with its report, or refused, with a reason."""
 
@@ -63,13 +72,13 @@ class Outcome(msgspec.Struct, frozen=True):
     path: str
     content: str = ""
     size: int = 0
-    report: Report | None = None
+    report: Record | None = None
     reason: str | None = None
     message: str | None = None
     seconds: float = 0.0
 
 
-def verdict_of(report: Report) -> Verdict:
+def verdict_of(report: Record) -> Verdict:
     """The worst severity among the findings that count; `ok` where none does."""
     found: set[str] = {finding.severity for finding in report.findings if finding.counts}
     return next((verdict for verdict in VERDICTS if verdict in found), "ok")

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from initlint.fleet.records import Outcome, verdict_of
+from initlint.fleet.records import Outcome, Record, verdict_of
 from initlint.fleet.schema import LAYER_COLUMNS
 from initlint.fleet.urls import without_login
 from initlint.formats.words import state
-from initlint.report import Report, RuleRecord
+from initlint.report import RuleRecord
 from initlint.text import safe
 
 __all__ = ["MODEL", "OF_DUPLICATE", "findings", "insertion", "layers", "model", "rules"]
@@ -46,7 +46,7 @@ def model(run: int, outcome: Outcome, now: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def layers(run: int, name: str, report: Report) -> list[dict[str, Any]]:
+def layers(run: int, name: str, report: Record) -> list[dict[str, Any]]:
     """A row for each layer, in the order of the graph."""
     return [
         {"run": run, "model": name, "position": position, **{column: layer.get(column) for column in LAYER_COLUMNS}}
@@ -54,7 +54,7 @@ def layers(run: int, name: str, report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def findings(run: int, name: str, report: Report) -> list[dict[str, Any]]:
+def findings(run: int, name: str, report: Record) -> list[dict[str, Any]]:
     """A row for each finding, in the order of the report; `spot` is what stays the same over re-exports."""
     return [
         {

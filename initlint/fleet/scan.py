@@ -15,14 +15,15 @@ from os.path import abspath
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
 from initlint.config import Config
 from initlint.discovery import key_of
 from initlint.errors import Reason, Refusal
 from initlint.fleet.pool import Pool
-from initlint.fleet.records import Answer, Candidate, Outcome, Task
+from initlint.fleet.records import Answer, Candidate, Outcome, Record, Task
 from initlint.fleet.store import Store
 from initlint.fleet.urls import is_url, without_login
-from initlint.report import Report
 from initlint.text import safe
 
 __all__ = ["Scan", "Told"]
@@ -32,7 +33,7 @@ MOST_WAITING = 1000  # duplicates held back until the model they equal is linted
 SIGN_OF_LIFE = 20.0  # seconds
 OUR_FAULT = frozenset({Reason.CONFIG, Reason.RULE_FILE, Reason.USAGE})  # holds for every model: the scan ends
 Told: TypeAlias = Callable[
-    [Candidate, "Report | str"], None
+    [Candidate, "Record | str"], None
 ]  # what became of a candidate: its report, or why there is none
 Key: TypeAlias = tuple[str, tuple[int, ...]]  # content, and the waivers that are meant for the model's name alone
 
@@ -56,7 +57,7 @@ class Scan:
         self._running: dict[Key, Running] = {}
         self._names: dict[str, str] = {}  # of candidates under way: name -> path
         self._arrived: queue.SimpleQueue[Future[Answer]] = queue.SimpleQueue()
-        self._settled: list[tuple[Candidate, Report | str]] = []  # recorded, not yet committed
+        self._settled: list[tuple[Candidate, Record | str]] = []  # recorded, not yet committed
 
     def work(self, candidates: Iterator[Candidate]) -> None:
         """Record every candidate. Raises Refusal where something holds for every model, not for one."""
@@ -147,7 +148,7 @@ class Scan:
                 candidate, content = item.waiting.popleft()
                 self._lint(key, Running(candidate, content, item.waiting))
             return
-        report = Report.from_json(answer.report)
+        report = msgspec.json.decode(answer.report, type=Record)
         outcome = Outcome(
             item.candidate.name, item.candidate.path, item.answer.content, item.answer.size, report,
             seconds=item.answer.seconds + answer.seconds,
@@ -170,7 +171,7 @@ class Scan:
         )  # fmt: skip
         self._settle(candidate, f"{outcome.message} [{outcome.reason}]", recorded=self.store.record(self.run, outcome))
 
-    def _settle(self, candidate: Candidate, what: Report | str, *, recorded: bool) -> None:
+    def _settle(self, candidate: Candidate, what: Record | str, *, recorded: bool) -> None:
         self._names.pop(candidate.name, None)
         if recorded:
             self._settled.append((candidate, what))

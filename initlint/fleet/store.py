@@ -15,10 +15,10 @@ from initlint import __version__
 from initlint.errors import Reason, Refusal
 from initlint.fleet import rows
 from initlint.fleet.database import Database, connect
-from initlint.fleet.records import Candidate, Outcome
+from initlint.fleet.records import Candidate, Outcome, Record
 from initlint.fleet.schema import MIGRATIONS, VERSION
 from initlint.fleet.urls import without_login
-from initlint.report import Report
+from initlint.report import RuleRecord
 from initlint.text import safe
 
 __all__ = ["Store", "shown"]
@@ -37,7 +37,7 @@ class Store:
         except BaseException:
             self.database.close()
             raise
-        self._rules: set[tuple[int, str]] = set()
+        self._rules: tuple[int, bytes] = (0, b"")  # the run and the rules that were recorded last
         self._commit: ExitStack | None = None  # what ends the transaction under way
         self._busy: float | None = None  # seconds of analysis recorded in it; None: it has not begun
 
@@ -196,8 +196,9 @@ class Store:
             self._commit.enter_context(self.database.transaction())
         self._busy = (self._busy or 0.0) + seconds
 
-    def _record_report(self, run: int, name: str, report: Report) -> None:
-        fresh = [rule for rule in report.rules if (run, rule.code) not in self._rules]
+    def _record_report(self, run: int, name: str, report: Record) -> None:
+        rules = (run, bytes(report.rules))
+        fresh = msgspec.json.decode(report.rules, type=list[RuleRecord]) if rules != self._rules else []
         for table, found in (
             ("layer", rows.layers(run, name, report)),
             ("finding", rows.findings(run, name, report)),
@@ -206,7 +207,7 @@ class Store:
             if found:
                 more = " ON CONFLICT DO NOTHING" if table == "rule" else ""
                 self.database.write_many(rows.insertion(table, found[0]) + more, found)
-        self._rules.update((run, rule.code) for rule in fresh)
+        self._rules = rules
 
     def _beat(self, run: int, seconds: float) -> None:
         self.database.write(

@@ -4,16 +4,14 @@ python tests/benchmarks/fleet.py make DIR --models 10000      models of three la
 python tests/benchmarks/fleet.py scan DIR --jobs 2            one scan: rate, CPU a model, the parent's memory over time
 python tests/benchmarks/fleet.py overhead DIR --pairs 5       a scan against as many lints in one warm worker, in pairs
 python tests/benchmarks/fleet.py workers DIR --pairs 5        two workers against one, in pairs
-python tests/benchmarks/fleet.py kills DIR --rounds 100       kill -9 until done, then compare with an undisturbed scan
+python tests/benchmarks/fleet.py kills DIR --rounds 100       kill -9 until done, each run compared with an undisturbed one
+python tests/benchmarks/fleet.py kills DIR --kinds worker     the same of local workers; cluster: of a Dask cluster's parts
 """
 
 import argparse
 import json
 import os
-import random
 import resource
-import signal
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -26,11 +24,11 @@ from onnx import helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.commandline import COMMAND, ROOT, environment, start
-from tests.fleet.harness import ask, children, contents, kill_parent, recorded, tear_store
+from tests.benchmarks.fleet_kills import kills
+from tests.commandline import COMMAND, environment
+from tests.fleet.harness import recorded
 
 WIDTH = 32
-SEASONED = 0.8  # seconds of processor time; starting takes half of it
 
 
 def network(seed: int) -> bytes:
@@ -183,68 +181,6 @@ def _resident(process: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0.0)
 
 
-def kills(options: argparse.Namespace) -> None:
-    """Kill the scan, a worker, or the scan and part of its log, and resume, until the rounds are done; then let it end."""
-    whole, store = fresh(options.folder), options.folder.parent / f"killed-{os.getpid()}.sqlite"
-    arguments = ("scan", options.folder, "-j", "2", "--isolated", "--max-refused", "1")
-    subprocess.run([*COMMAND, *arguments, "-s", whole], env=environment(), check=False, capture_output=True)
-    chance, run = random.Random(options.seed), 1
-    counts = dict.fromkeys(options.kinds.split(","), 0)
-    while (rounds := sum(counts.values())) < options.rounds:
-        process = start(*arguments, "-s", store, "--resume", cwd=ROOT)
-        while process.poll() is None and sum(counts.values()) < options.rounds:
-            goal = recorded(store, run) + chance.randrange(1, 4)
-            while process.poll() is None and recorded(store, run) < goal:
-                time.sleep(0.01)
-            time.sleep(chance.random() * 0.05)
-            what = chance.choice(list(counts))
-            if what == "worker":
-                counts[what] += _kill_seasoned(process.pid)
-            elif process.poll() is None:
-                counts[what] += 1
-                (kill_parent if what == "parent" else tear_store)(process, store)
-                break
-        process.communicate()
-        if rounds % 50 < 3:
-            print(counts, flush=True)
-        if _finished(store, run):
-            assert _same(store, run, whole)
-            run += 1
-    subprocess.run([*COMMAND, *arguments, "-s", store, "--resume"], env=environment(), check=False, capture_output=True)
-    assert _same(store, run, whole)
-    print(rounds, "rounds over", run, "runs, each equal to the undisturbed one:", counts)
-
-
-def _finished(store: Path, run: int) -> bool:
-    """Whether a run is closed; a log may have been cut back to before the run, or before the tables themselves."""
-    try:
-        return ask(store, "SELECT state FROM run WHERE id = ?", run) == [("finished",)]
-    except sqlite3.OperationalError:
-        return False
-
-
-def _kill_seasoned(process: int) -> bool:
-    """Kill a worker that has done some models: a fresh one may have a model's second try, and there is no third."""
-    for child in children(process):
-        try:
-            fields = Path(f"/proc/{child}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
-            if (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") > SEASONED:
-                os.kill(child, signal.SIGKILL)
-                return True
-        except (OSError, IndexError):
-            continue
-    return False
-
-
-def _same(store: Path, run: int, whole: Path) -> bool:
-    """Whether a run holds what the undisturbed one does, but for its number."""
-    mine, other = contents(store, run), contents(whole)
-    return all(
-        sorted(row[1:] for row in mine[table]) == sorted(row[1:] for row in other[table])
-        for table in ("model", "layer", "finding", "rule")
-    )
-
-
 def main() -> None:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -256,7 +192,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--store", type=Path)
-    parser.add_argument("--kinds", default="parent,store", help="of kills: parent, store, worker")
+    parser.add_argument("--kinds", default="parent,store", help="of kills: parent, store, worker; or cluster")
     options = parser.parse_args()
     options.folder = options.folder.resolve()
     {"make": make, "scan": scan, "overhead": overhead, "workers": workers, "kills": kills}[options.command](options)

@@ -3,62 +3,22 @@
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from initlint.config import Config
+from initlint.fleet.content import content_of
+from initlint.fleet.records import Task
 from tests.commandline import environment, initlint, start
+from tests.fleet.dask import Cluster
 from tests.fleet.harness import ask, children, contents, fill, recorded, wait_until
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
 MODELS = 12
-DASK = (sys.executable, "-m", "dask")
-FAST = {
-    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "20", "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
-    "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "0",
-}  # fmt: skip
-
-
-class Cluster:
-    """A scheduler and its workers; each can be killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.address = f"tcp://127.0.0.1:{self.port}"
-        self.scheduler = self.begin_scheduler()
-        self.workers: list[subprocess.Popen[bytes]] = []
-
-    def begin_scheduler(self) -> "subprocess.Popen[bytes]":
-        """A scheduler at this cluster's address."""
-        return self._begin("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show")
-
-    def begin_worker(self, **more: str) -> None:
-        """One more worker with one thread."""
-        arguments = ("worker", self.address, "--no-nanny", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
-        self.workers.append(self._begin(*arguments, "--local-directory", str(self.folder), **more))
-
-    def end(self) -> None:
-        """Kill everything."""
-        for process in (*self.workers, self.scheduler):
-            process.kill()
-        for process in (*self.workers, self.scheduler):
-            process.wait()
-
-    def _begin(self, *arguments: str, **more: str) -> "subprocess.Popen[bytes]":
-        log = (self.folder / "log").open("ab")
-        with log:
-            return subprocess.Popen(
-                [*DASK, *arguments], stdout=log, stderr=log, cwd=self.folder, env=environment(**FAST, **more)
-            )
 
 
 @pytest.fixture
@@ -146,6 +106,31 @@ def test_objects_are_fetched_once(fleet: Path, cluster: Cluster, tmp_path: Path)
     assert ask(tmp_path / "s", question) == ask(fleet / "whole", question)
     assert cluster.workers[0].poll() is None
     assert not list(tmp_path.rglob("initlint-*/*"))
+
+
+def test_a_task_that_never_arrives(fleet: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that goes down with its connection, of which Dask says nothing, is handed in again."""
+    from initlint.fleet import cluster as pools  # noqa: PLC0415 - an extra
+
+    monkeypatch.setattr(pools, "LOOK", 0.1)
+    cluster.begin_worker()
+    pool = pools.ClusterPool(cluster.address)
+    try:
+        send, dropped = pool._client._send_to_scheduler, []
+
+        def sent(message: dict[str, object]) -> None:
+            if message["op"] == "update-graph" and not dropped:
+                dropped.append(message)
+            else:
+                send(message)
+
+        monkeypatch.setattr(pool._client, "_send_to_scheduler", sent)
+        path = os.fsencode(fleet / "m/good0001.onnx")
+        answer = pool.submit(Task("content", "m", path, os.fsencode(fleet), Config())).result(timeout=120)
+        assert dropped
+        assert answer.content == content_of(os.fsdecode(path))[0]
+    finally:
+        pool.close()
 
 
 def test_nobody_there(fleet: Path) -> None:
