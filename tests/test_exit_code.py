@@ -13,7 +13,7 @@ from initlint import checking, cli
 from initlint.commands import terminal
 from initlint.config import Config, Loaded
 from initlint.errors import Reason, Refusal
-from initlint.fleet.records import Outcome
+from initlint.fleet.records import Outcome, Record
 from initlint.fleet.store import Store
 from initlint.fleet.summary import Gate, summarise
 from initlint.isolation import Reply
@@ -318,7 +318,7 @@ def _outcome(kind: str, number: int) -> Outcome:
     if kind == "partial":
         findings = (a_finding(code="IL001", severity="note", exit=2, model=name),)
     waived = a_finding(code="IL201", severity="error", exit=2, waived="known", model=name)
-    return Outcome(name, name, content=name, report=Report(models=(a_model(name),), findings=(*findings, waived)))
+    return Outcome(name, name, content=name, report=Record((a_model(name),), (*findings, waived)))
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,9 @@ class Record(msgspec.Struct, frozen=True):
     """What a store keeps of a report. The rules stay JSON: nearly every report has those of the one before."""
 
     models: tuple[ModelRecord, ...]
-    findings: tuple[Finding, ...]
-    layers: tuple[dict[str, Scalar], ...]
-    rules: msgspec.Raw
+    findings: tuple[Finding, ...] = ()
+    layers: tuple[dict[str, Scalar], ...] = ()
+    rules: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class Outcome(msgspec.Struct, frozen=True):
