@@ -71,7 +71,7 @@ TARGETS = {
             "initlint.analysis": frozenset({"_rule_settings"}),
             "initlint.study": frozenset({"Study.unknown_operators"}),
         },
-        ("tests/test_coverage.py", "tests/test_analysis.py", "tests/signal/test_propagate.py", "tests/test_rules.py"),
+        ("tests/test_coverage.py", "tests/test_analysis.py", "tests/test_rules.py", "tests/test_rule_limits.py"),
         ("IL001", "IL002", "IL506"),
     ),
     "reader": Target(
@@ -86,8 +86,8 @@ TARGETS = {
     ),
     "weights": Target(_whole("weights", "moments", "channels"), ("tests/test_weights.py", "tests/test_weights_exact.py", "tests/test_channels.py")),
     "rules": Target(
-        _whole("rules", "rulefile", "facts"),
-        ("tests/test_rules.py", "tests/test_rulefile.py", "tests/test_rule_packs.py", "tests/test_gathered.py"),
+        _whole("rules", "rulecheck", "rulefile", "facts"),
+        ("tests/test_rules.py", "tests/test_rule_limits.py", "tests/test_rulefile.py", "tests/test_rule_packs.py", "tests/test_gathered.py"),
         ("IL",),
     ),
     "waivers": Target(_whole("waivers"), ("tests/test_waivers.py",)),

@@ -2,13 +2,14 @@
 
 import gc
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 from mutants import Mutant
 
-from initlint import rulefile
+from initlint import rulecheck, rulefile
 from initlint.errors import Refusal
 from initlint.facts import empty
 from initlint.rulefile import Rule
@@ -28,10 +29,10 @@ SWAPS = {
 def of_rules() -> Iterator[Mutant]:
     """Mutants of every built-in rule; those that SQLite does not compile are none."""
     facts = empty()
-    for position, rule in enumerate(rulefile.load([rulefile.built_in()]), 1):
+    for position, rule in enumerate(rulecheck.load([rulefile.built_in()]), 1):
         for kind, changed in _changes(rule):
             try:
-                rulefile.check(changed, facts)
+                rulecheck.check(changed, facts)
             except Refusal:
                 continue
             yield Mutant(position, kind, rule.code, _setting(changed))
@@ -92,8 +93,10 @@ def _setting(changed: Rule) -> Callable[[], None]:
             rule = read(path)
             return changed if rule.path == changed.path else rule
 
-        rulefile.read = reading
-        rulefile._load.cache_clear()
+        for holder in list(sys.modules.values()):
+            if vars(holder).get("read") is read:
+                holder.read = reading  # type: ignore[attr-defined]
+        rulecheck._load.cache_clear()
         for item in gc.get_objects():
             if isinstance(item, Rule) and item.path == changed.path and item is not changed:
                 for name in Rule.__struct_fields__:
