@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,8 +30,7 @@ MOST_LOOKED_UP = 2048  # models whose folders are looked up; workers for more ma
 SMALL = 1 << 20  # bytes below which BLAS threads cost more at their start than they save
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One model is done: its place in the list, its report (of a refused model: with it under `skipped`), its facts."""
 
     index: int

@@ -3,7 +3,6 @@
 import datetime
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -75,13 +74,14 @@ class Config(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=
     cache: str | None = None  # folder of reports by content; None: none is kept
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """A configuration and where each of its values was set."""
 
     config: Config
-    origins: Mapping[str, str] = field(default_factory=dict)  # setting -> "pyproject.toml:12", "environment ..."
-    root: Path = field(default_factory=Path.cwd)  # model keys are relative to it
+    origins: Mapping[str, str] = msgspec.field(
+        default_factory=dict
+    )  # setting -> "pyproject.toml:12", "environment ..."
+    root: Path = msgspec.field(default_factory=Path.cwd)  # model keys are relative to it
     files: tuple[configfile.Settings, ...] = ()
 
     def place(self, *path: str | int) -> str:

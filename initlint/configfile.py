@@ -3,9 +3,10 @@
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from initlint.errors import Reason, Refusal
 from initlint.text import one_line, safe
@@ -17,8 +18,7 @@ LONGEST_CHAIN = 16
 PYPROJECT = ("tool", "initlint")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """The initlint part of one file, as written."""
 
     path: Path

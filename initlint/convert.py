@@ -2,9 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from initlint.elements import NAMES, name_of
@@ -25,8 +25,7 @@ FLOAT, INT, STRING, TENSOR, GRAPH, FLOATS, INTS, STRINGS, TENSORS, GRAPHS, SPARS
 TYPE_PROTO, TYPE_PROTOS = 13, 14
 
 
-@dataclass(slots=True)
-class Scope:
+class Scope(msgspec.Struct):
     """Names visible in a graph: as written -> unique in the model."""
 
     names: dict[str, str]
@@ -373,7 +372,7 @@ def _constant(attributes: Mapping[str, Attribute], outputs: Sequence[str], node:
         raise Refusal(Reason.GRAPH, f"Constant {node[:80]!r} needs one output and one value")
     kind, value = next(iter(attributes.items()))
     if isinstance(value, StoredTensor):
-        return replace(value, name=outputs[0])
+        return msgspec.structs.replace(value, name=outputs[0])
     if kind in ("value_float", "value_floats"):
         return _stored(outputs[0], np.asarray(value, np.float32))
     if kind in ("value_int", "value_ints"):

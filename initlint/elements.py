@@ -1,8 +1,7 @@
 """ONNX element types: sizes, limits, and stored bytes as arrays."""
 
-from dataclasses import dataclass
-
 import ml_dtypes
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -38,8 +37,7 @@ _NUMPY: dict[str, npt.DTypeLike] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(msgspec.Struct, frozen=True):
     """Limits of a floating format: largest finite value, smallest normal and smallest subnormal, spacing at 1."""
 
     largest: float

@@ -11,9 +11,9 @@ Decisions, with their reasons:
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -31,8 +31,7 @@ class Source(Protocol):
         """Path of the file, or `<memory>`."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
+class StoredTensor(msgspec.Struct, frozen=True):
     """A constant tensor: what it is and where its little-endian bytes lie. Nothing is read until asked.
 
     `dtype` is the ONNX element type in lower case (`float32`, `bfloat16`, `float8e4m3fn`, `int4`, ...). 4-bit (and
@@ -42,7 +41,7 @@ class StoredTensor:
     name: str
     dtype: str
     shape: tuple[int, ...]
-    source: Source = field(repr=False)
+    source: Source
     offset: int
     nbytes: int
 
@@ -74,8 +73,7 @@ Attribute: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """One operator call. An omitted optional input or output is the empty string."""
 
     op: str
@@ -101,8 +99,7 @@ class Node:
                 yield from (item for item in value if isinstance(item, Graph))
 
 
-@dataclass(frozen=True, slots=True)
-class ValueInfo:
+class ValueInfo(msgspec.Struct, frozen=True):
     """What the file declares of a value: element type (lower case, None if not a tensor) and shape (None if unknown)."""
 
     name: str
@@ -110,8 +107,7 @@ class ValueInfo:
     shape: tuple[int | str | None, ...] | None  # a str is a symbolic dimension
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(msgspec.Struct, frozen=True):
     """Nodes in topological order. `inputs` leaves out those with an initializer of the same name."""
 
     name: str
@@ -122,8 +118,7 @@ class Graph:
     declared: Mapping[str, ValueInfo]  # value_info
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(msgspec.Struct, frozen=True):
     """A model file as the analysis sees it."""
 
     path: str

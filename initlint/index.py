@@ -1,7 +1,8 @@
 """Who makes and who reads each value of a model, and which values are constant: computed once, used by every pass."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from initlint.graph import Model, Node, StoredTensor
 
@@ -12,8 +13,7 @@ RANDOM = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(msgspec.Struct, frozen=True):
     """Producers and consumers by value name, over the main graph and all subgraphs."""
 
     stored: Mapping[str, StoredTensor]

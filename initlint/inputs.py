@@ -7,12 +7,12 @@ type and the operators it reaches.
 import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from initlint.extents import dimension, needed_sizes
@@ -40,8 +40,7 @@ class Kind(StrEnum):
     OTHER = "other"  # not a tensor: not drawn
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     """One graph input as it is assumed to be. `scale` and `offset` make N(0, 1) draws into the input's own range."""
 
     name: str
@@ -139,7 +138,7 @@ def _within_sequence(item: Input, consumers: Mapping[str, list[Node]], shapes: M
     for node in consumers.get(item.name, ()):
         if node.op in _RECURRENT and len(node.inputs) > 4 and node.inputs[4] == item.name:
             shape = shapes.get(node.inputs[0], (1, 1))
-            return replace(item, high=min(item.high, shape[1 if node.attributes.get("layout") else 0]))
+            return msgspec.structs.replace(item, high=min(item.high, shape[1 if node.attributes.get("layout") else 0]))
     return item
 
 
@@ -150,7 +149,7 @@ def smaller(item: Input, factor: int) -> Input:
         extent // factor if axis in axes and extent >= SMALLEST_SIDE * factor else extent
         for axis, extent in enumerate(item.shape)
     )
-    return replace(item, shape=shape)
+    return msgspec.structs.replace(item, shape=shape)
 
 
 def generator_for(model: Model, seed: int) -> np.random.Generator:

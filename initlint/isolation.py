@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,16 +42,14 @@ class Progress(msgspec.Struct, frozen=True):
     seconds: float = 0.0  # further time the stage asks for
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How long one model may take and how much memory a worker may hold."""
 
     seconds: float | None = None  # None: by the model's size
     megabytes: int = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What came back for one model: the report as JSON, the fact tables as a serialized SQLite database."""
 
     report: bytes

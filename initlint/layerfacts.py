@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 from initlint.absorption import fresh_statistics
@@ -33,8 +33,7 @@ WORKERS = 4
 _Read: TypeAlias = tuple[WeightStatistics, Origin | None, int, str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(msgspec.Struct, frozen=True):
     """A layer with what its values say."""
 
     layer: Layer

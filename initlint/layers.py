@@ -1,8 +1,9 @@
 """Layers: nodes with a constant weight, each with its fans, its activation and the effective weight that its input meets."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
+
+import msgspec
 
 from initlint.bases import is_fixed_basis
 from initlint.effective import MOST_FOLDED, effective_weight
@@ -19,8 +20,7 @@ __all__ = ["Layer", "find_layers", "unread_slots"]
 FORWARD = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose"})
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """One weight slot of a node.
 
     `tensor` is the effective weight as the operator sees it, or, where nothing but storage lies between, the stored tensor

@@ -6,9 +6,9 @@ Products go through `vecdot` over short rows, since one long BLAS product starts
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -25,8 +25,7 @@ DWARFED = 100.0  # mean square over variance from which sums are about the mean:
 FOURTH_ELEMENTS = 1 << 20  # of larger tensors every n-th chunk enters the fourth moment
 
 
-@dataclass(frozen=True, slots=True)
-class Axes:
+class Axes(msgspec.Struct, frozen=True):
     """A stored shape as (before, outputs, after)."""
 
     before: int
@@ -34,8 +33,7 @@ class Axes:
     after: int
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """Elements [start, stop) of a tensor; with axes, the outputs from `first` on as a block (repeats, outputs, terms)."""
 
     start: int

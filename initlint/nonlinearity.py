@@ -1,7 +1,8 @@
 """The activation behind and before a layer, whether the graph holds it as one operator or as ten."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from initlint.graph import Node
 from initlint.index import Index
@@ -34,8 +35,7 @@ LONGEST = 24  # nodes of one activation
 LOWEST = {"uint8": 0, "int8": -128, "uint16": 0, "int16": -32768}
 
 
-@dataclass(frozen=True, slots=True)
-class Nonlinearity:
+class Nonlinearity(msgspec.Struct, frozen=True):
     """An activation's name in lower case, its parameter (slope, alpha), the tensor behind it.
 
     `second_moment` is E[phi(z)^2] of a function that has no name (`unknown`), computed as it stands in the graph.

@@ -5,7 +5,8 @@ frozen embedding or a fresh head is outvoted. What stays close is `undecided`, w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["LayerEvidence", "NormEvidence", "Phase", "detect_phase", "stand_out"]
 
@@ -27,8 +28,7 @@ NEIGHBOUR_SHARE = 0.5
 MODEL_SHARE = 0.6  # and of all other decided layers
 
 
-@dataclass(frozen=True, slots=True)
-class LayerEvidence:
+class LayerEvidence(msgspec.Struct, frozen=True):
     """What `initializers.examine` found: verdict, the scheme's distribution and name, and the kind of bias."""
 
     verdict: str
@@ -37,8 +37,7 @@ class LayerEvidence:
     bias: str = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class NormEvidence:
+class NormEvidence(msgspec.Struct, frozen=True):
     """A normalisation's parameters: gain 1 and shift 0 throughout; recorded mean 0 and variance 1 throughout.
 
     None where the operator has no such parameter or it was not read.
@@ -48,8 +47,7 @@ class NormEvidence:
     fresh_statistics: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(msgspec.Struct, frozen=True):
     """`init`, `trained` or `undecided`; `confidence` is the share of the votes behind it, one vote of doubt added."""
 
     name: str

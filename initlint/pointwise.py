@@ -5,10 +5,11 @@ with the exporter; its values do not. So the stretch is evaluated, and the value
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -81,7 +82,7 @@ def function_of(nodes: Sequence[Node], source: str, output: str, index: Index) -
             (node.kind, node.version, tuple(sorted(node.attributes.items())), tuple(inputs), len(node.outputs))
         )
         renamed.append(
-            replace(
+            msgspec.structs.replace(
                 node,
                 inputs=tuple("" if number is None else str(number) for number in inputs),
                 outputs=tuple(str(numbers[name]) if name else "" for name in node.outputs),

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -22,17 +21,15 @@ IDENTITY = frozenset({"name", "code", "node", "op", "slot", "weight", "depth"}) 
 ORDERED = {"layer": "position", "tensor": "position"}
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """Which rules apply and how: code prefixes selected and ignored, severities and parameters by code."""
 
     select: Sequence[str] | None = None
     ignore: Sequence[str] = ()
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """Findings in the order of rules and rows, and each rule's counts."""
 
     findings: tuple[Finding, ...]

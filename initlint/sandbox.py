@@ -12,8 +12,9 @@ import os
 import struct
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 __all__ = ["FULL", "MOST_ROOTS", "Cage", "confine", "folders_of"]
 
@@ -46,8 +47,7 @@ LOAD, EQUAL, ATLEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 ALLOW, DENY, KILL = 0x7FFF0000, 0x00050000 | 1, 0x80000000  # denied calls fail with EPERM
 
 
-@dataclass(frozen=True, slots=True)
-class Cage:
+class Cage(msgspec.Struct, frozen=True):
     """What a worker may do.
 
     `readable` are the files and folders that may be read beside Python and the system's libraries; None leaves reading

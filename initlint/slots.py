@@ -7,17 +7,17 @@ ignores groups and stride and stacks gates), the arithmetic wins.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
+
+import msgspec
 
 from initlint.graph import Node
 
 __all__ = ["SLOTS", "Fans", "Slot"]
 
 
-@dataclass(frozen=True, slots=True)
-class Fans:
+class Fans(msgspec.Struct, frozen=True):
     """Fans of one output, groups (or gates), and the axes of the slot's value that index outputs."""
 
     fan_in: float
@@ -29,8 +29,7 @@ class Fans:
 Formula: TypeAlias = Callable[[Node, tuple[int, ...]], Fans | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """An input that holds a weight: its index, its name, its formula; scale and zero point inputs of quantised forms."""
 
     index: int

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import log2
 from typing import Any
+
+import msgspec
 
 from initlint.absorption import absorbed_tensors, depths, masks
 from initlint.config import Config
@@ -27,8 +28,7 @@ __all__ = ["Study"]
 TRAIL = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
+class Study(msgspec.Struct, frozen=True):
     """Everything that was found out about one model, before it is written into tables."""
 
     model: Model

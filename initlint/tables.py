@@ -1,12 +1,11 @@
 """The fact tables: every column with its type, its unit and one sentence. Facts know no rules."""
 
-from dataclasses import dataclass
+import msgspec
 
 __all__ = ["TABLES", "Column", "Table"]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """One column: `kind` is SQLite's REAL, INTEGER or TEXT; counts are REAL so that ratios are never cut to integers."""
 
     name: str
@@ -15,8 +14,7 @@ class Column:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """One table: what a row is, and its columns."""
 
     name: str

@@ -6,10 +6,10 @@ counted only where these say that it is there. Types of up to 8 bits need no ari
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from functools import cache
 from math import frexp, isfinite
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -26,15 +26,13 @@ MANTISSA = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
 HALF_SCALE = np.float32(2.0**112)  # from float16's exponents, in float32's place, to the values they stand for
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelLayout:
+class ChannelLayout(msgspec.Struct, frozen=True):
     """Which axes of the stored shape index outputs; along the others lie the terms of one output."""
 
     output_axes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WeightStatistics:
+class WeightStatistics(msgspec.Struct, frozen=True):
     """A stored tensor's values. Moments are over finite values, in the stored units; counts are of elements.
 
     `variance` is the population variance, `kurtosis` the excess (0 for a normal, None where the variance is 0). Channel
@@ -81,7 +79,7 @@ def statistics(
         raise ValueError("strings have no statistics")
     if tensor.dtype.startswith("complex"):
         part = "float32" if tensor.dtype == "complex64" else "float64"
-        return statistics(replace(tensor, dtype=part, shape=(*tensor.shape, 2)), None, target)
+        return statistics(msgspec.structs.replace(tensor, dtype=part, shape=(*tensor.shape, 2)), None, target)
     axes = axes_in(tensor, layout)
     if BITS[tensor.dtype] <= 8:
         return _of_codes(tensor, axes, target)

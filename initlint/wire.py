@@ -7,9 +7,9 @@ before anything is allocated for it.
 """
 
 import os
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 
 from initlint.errors import Reason, Refusal
@@ -53,8 +53,7 @@ class Readable(Protocol):
         """Fill the buffer from the offset on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(msgspec.Struct, frozen=True):
     """Bytes left in the file: where, how many, and the field of TensorProto they belong to."""
 
     offset: int
@@ -62,8 +61,7 @@ class Payload:
     field: int
 
 
-@dataclass(frozen=True, slots=True)
-class Skeleton:
+class Skeleton(msgspec.Struct, frozen=True):
     """The model without its large payloads; each is replaced by `marker` and its number, eight bytes little-endian."""
 
     message: bytes
@@ -112,8 +110,7 @@ class _Reader:
         raise Refusal(Reason.MALFORMED, f"holds a number of more than 64 bits at byte {offset}")
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(msgspec.Struct):
     """A message being walked: its kind, where it ends, what was written of it so far, and the tag it hangs on."""
 
     kind: str

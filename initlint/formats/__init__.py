@@ -1,15 +1,15 @@
 """Output formats, one file each. Every one is a function of the report alone: formats know neither rules nor models."""
 
-from dataclasses import dataclass, replace
 from importlib import import_module
+
+import msgspec
 
 from initlint.report import Report
 
 __all__ = ["View", "render"]
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """How a person looks at the text: what machines read does not depend on it."""
 
     color: bool = False
@@ -21,7 +21,7 @@ class View:
 
     def plain(self) -> "View":
         """The same for a file: no colour, a fixed width."""
-        return replace(self, color=False, width=100)
+        return msgspec.structs.replace(self, color=False, width=100)
 
 
 def render(report: Report, name: str, view: View | None = None) -> str:

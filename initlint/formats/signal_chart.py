@@ -1,8 +1,9 @@
 """The picture of the signal from input to output: log2 of its standard deviation, one glyph column a layer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from math import ceil, floor, isfinite, log2
+
+import msgspec
 
 __all__ = ["Level", "draw"]
 
@@ -11,8 +12,7 @@ STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 PREDICTED, MEASURED, BOTH, ZERO = "#", "o", "*", "_"
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(msgspec.Struct, frozen=True):
     """The signal at one layer's output. None is unknown, zero is a signal that has ended."""
 
     label: str
@@ -75,8 +75,8 @@ def _thinned(levels: Sequence[Level], columns: int) -> list[Level]:
         return known
     edges = [round(index * len(known) / columns) for index in range(columns + 1)]
     thinned = [max(known[start:stop], key=_excess) for start, stop in zip(edges, edges[1:], strict=False)]
-    thinned[0] = replace(thinned[0], label=known[0].label)
-    thinned[-1] = replace(thinned[-1], label=known[-1].label)
+    thinned[0] = msgspec.structs.replace(thinned[0], label=known[0].label)
+    thinned[-1] = msgspec.structs.replace(thinned[-1], label=known[-1].label)
     return thinned
 
 

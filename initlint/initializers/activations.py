@@ -6,12 +6,12 @@ is off in the fourth digit, because its derivative jumps between two nodes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from math import pi, sqrt
 from types import MappingProxyType
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -60,8 +60,7 @@ def _soft_shrink(x: Floats, threshold: float) -> Floats:
     return np.asarray(np.sign(x) * np.maximum(np.abs(x) - threshold, 0.0))
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
+class Activation(msgspec.Struct, frozen=True):
     """One activation: `function(x, parameter)`, the parameter's default, and the kinks where its pieces meet."""
 
     function: Callable[[Floats, float], Floats]

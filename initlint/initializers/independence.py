@@ -6,9 +6,9 @@ whatever the distribution of the entries (their moments are estimated), and the 
 Both tails count: weight decay and normalisation make some trained matrices *more* even than independent draws.
 """
 
-from dataclasses import dataclass
 from math import erfc, sqrt
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -25,8 +25,7 @@ ROUNDS = 5
 DIRECT = 64  # up to this side eigenvalues are computed outright
 
 
-@dataclass(frozen=True, slots=True)
-class Independence:
+class Independence(msgspec.Struct, frozen=True):
     """What says that entries are, or are not, independent draws.
 
     `edge_ratio` is the top singular value over the Marchenko-Pastur edge `std (sqrt(rows) + sqrt(columns))`; the

@@ -6,9 +6,10 @@ normal's std is known to 1/sqrt(2 count), and `chance` says how often an unrelat
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, inf, log, sqrt
+
+import msgspec
 
 from initlint.initializers.independence import two_sided
 from initlint.initializers.shapes import TRUNCATED_STD, Shape
@@ -24,8 +25,7 @@ RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"})
 
 
-@dataclass(frozen=True, slots=True)
-class Scheme:
+class Scheme(msgspec.Struct, frozen=True):
     """The scheme a weight's values look like.
 
     `name` is `unknown` where none matches, `moved` where training stretched a uniform's bound by a little. `std` is the
@@ -44,8 +44,7 @@ class Scheme:
     alternatives: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     name: str
     std: float
     phrase: str

@@ -5,9 +5,9 @@ distribution does not depend on the scale, and the levels below are those of 100
 (sample sizes 256 and 1,024 agree; for the normal they are Stephens' case 2, 1974, JASA 69).
 """
 
-from dataclasses import dataclass
 from math import exp, log, pi, sqrt
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -41,8 +41,7 @@ ORTHOGONAL_VECTORS = 16
 ORTHOGONAL = 0.15  # largest |cosine| x sqrt(length): 120 independent pairs stay below with probability 1e-110
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True):
     """A distribution's kind, the std and the largest size of the values, and how well it fits.
 
     `kind`: `normal`, `truncated_normal`, `uniform`, `orthogonal`, `constant`, `zeros`, `identity` or `unknown`.

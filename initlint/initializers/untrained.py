@@ -7,8 +7,7 @@ one is called fresh only if training left no trace in eleven statistics *and* th
 docs/untrained.md has the counts. Orthogonal, constant and zero weights are told by their scheme, and stay unknown.
 """
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -31,8 +30,7 @@ PRECISE = 1024  # entries from which a named normal, or any uniform (no trained 
 DRAWN = frozenset({"normal", "truncated_normal", "uniform"})
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a layer's weights come from: `verdict` is `fresh`, `trained` or `unknown`, `reason` says why in a phrase.
 
     `scheme` is the initialiser they look like (`unknown` for a trained layer); `bias` is that of `bias_kind`; `count`

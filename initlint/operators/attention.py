@@ -4,9 +4,9 @@ Inside, queries, keys and values are `[s, B, heads, tokens, D]`; a mask is a bia
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Node
@@ -20,8 +20,7 @@ from initlint.operators.weighted import matmul, matmul_operator
 __all__ = ["PREPARE", "Attended", "Prepared", "attend"]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """What is attended with what: `[s, B, heads, tokens, D]` each, the bias, and the settings of `attend`."""
 
     query: Array
@@ -39,8 +38,7 @@ class Prepared:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Attended:
+class Attended(msgspec.Struct, frozen=True):
     """The result, the scores before the bias and with it, and the weights."""
 
     y: Array

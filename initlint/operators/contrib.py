@@ -1,8 +1,8 @@
 """onnxruntime's contributed operators that exporters and optimisers emit: fused activations, products and normalisations."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Attribute, Node
@@ -25,7 +25,7 @@ def gelu_tanh(x: Array) -> Array:
 @operator("com.microsoft::Gelu")
 def contrib_gelu(node: Node, run: Run, x: Draws) -> Array:
     """GELU by erf."""
-    return gaussian_unit(replace(node, attributes={}), run, x)
+    return gaussian_unit(msgspec.structs.replace(node, attributes={}), run, x)
 
 
 @operator("com.microsoft::FastGelu")
@@ -198,7 +198,7 @@ def _same(kind: str) -> None:
     """onnxruntime's own copy of an ONNX operator."""
 
     def apply(node: Node, run: Run, *inputs: Draws | None) -> Array | tuple[Array | None, ...]:
-        return OPERATORS[kind](replace(node, domain="", version=21), run, *inputs)
+        return OPERATORS[kind](msgspec.structs.replace(node, domain="", version=21), run, *inputs)
 
     operator(f"com.microsoft::{kind}")(apply)
 

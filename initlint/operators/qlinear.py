@@ -1,8 +1,8 @@
 """onnxruntime's operators on quantised tensors: the float operator between dequantising and quantising."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Attribute, Node
@@ -16,7 +16,7 @@ VERSION = 13  # of the float operators that these are made of
 def _plain(kind: str, node: Node, run: Run, *inputs: Draws | Array | None, drop: Sequence[str] = ()) -> Array:
     """The float operator of that kind with the node's attributes, but for those it does not have."""
     attributes: dict[str, Attribute] = {key: value for key, value in node.attributes.items() if key not in drop}
-    float_node = replace(node, op=kind, domain="", version=VERSION, attributes=attributes)
+    float_node = msgspec.structs.replace(node, op=kind, domain="", version=VERSION, attributes=attributes)
     held = [Values(item, "float32") if isinstance(item, np.ndarray) else item for item in inputs]
     result = OPERATORS[kind](float_node, run, *held)
     found = result[0] if isinstance(result, tuple) else result
@@ -59,9 +59,11 @@ def qlinear_softmax(
     node: Node, run: Run, x: Draws, x_scale: Draws, x_zero: Draws | None, y_scale: Draws, y_zero: Draws | None = None
 ) -> Array:
     """Softmax over one axis (from opset 13) or over all behind it."""
-    kind = replace(node, version=number(node, "opset", VERSION))
+    kind = msgspec.structs.replace(node, version=number(node, "opset", VERSION))
     values = _real(run, x, x_scale, x_zero)
-    result = OPERATORS["Softmax"](replace(kind, op="Softmax", domain=""), run, Values(values, "float32"))
+    result = OPERATORS["Softmax"](
+        msgspec.structs.replace(kind, op="Softmax", domain=""), run, Values(values, "float32")
+    )
     return _back(run, np.asarray(result), y_scale, y_zero, x)
 
 

@@ -1,8 +1,8 @@
 """Regions of interest of an image resampled to one size."""
 
-from dataclasses import dataclass
 from math import ceil, isfinite, prod
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Node
@@ -12,8 +12,7 @@ from initlint.operators.table import Array, Draws, NotComputed, Run, operator
 MOST_SAMPLES = 1 << 12  # along one axis of a region
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
+class Samples(msgspec.Struct, frozen=True):
     """Evenly spaced places along one axis of an image: the pixels on both sides and their weights."""
 
     low: Array

@@ -4,9 +4,9 @@ Coordinates are computed in float32, as onnxruntime does: at a tie of `nearest` 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from math import floor
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Node
@@ -20,8 +20,7 @@ DENSE = 512  # input extents up to which a matrix product is quicker than gather
 MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "trilinear": "linear", "cubic": "cubic"}
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(msgspec.Struct, frozen=True):
     """How an axis is resampled: everything but its extents."""
 
     mode: str  # nearest, linear or cubic
@@ -31,11 +30,10 @@ class Sampling:
     exclude_outside: bool = False
     extrapolation: float | None = None  # value outside the region of tf_crop_and_resize
     antialias: bool = False
-    region: tuple[Sequence[float], Sequence[float]] = field(default=((), ()))
+    region: tuple[Sequence[float], Sequence[float]] = msgspec.field(default=((), ()))
 
 
-@dataclass(frozen=True, slots=True)
-class Taps:
+class Taps(msgspec.Struct, frozen=True):
     """For each output element the input elements it reads and their weights, `[outputs, taps]`."""
 
     places: Array

@@ -10,12 +10,12 @@ An operator is a function `(node, run, *inputs) -> array or tuple of arrays`, re
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from inspect import Parameter, signature
 from math import prod
 from typing import Any, TypeAlias, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -126,15 +126,14 @@ class Bundle(Draws):
         return all(item.constant for item in self.items)
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct):
     """The settings one evaluation is made under, and what it has cost so far."""
 
     draws: int
     float_type: npt.DTypeLike = np.float64
     max_elements: int = 1 << 26  # of one array, draws included
     max_work: float = float("inf")  # multiply-adds after which the run is given up
-    generator: np.random.Generator = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
+    generator: np.random.Generator = msgspec.field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
     work: float = 0.0
     trace: list[Any] | None = None  # where linear steps are noted as (axis, size, places, weights), for their transpose
     dry: bool = False  # large products are counted and stood in for by noise: shapes and costs come out, values do not

@@ -1,10 +1,10 @@
 """Sliding windows: kernel, strides, dilations and padding of convolutions and poolings, checked once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
@@ -17,8 +17,7 @@ __all__ = ["Window", "overlap_add", "padded", "spatial_numbers", "window_of", "w
 LARGEST = 1 << 31  # no size, stride or padding of a real model reaches this
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """One window sliding over the spatial axes; a tuple entry an axis."""
 
     kernel: tuple[int, ...]

@@ -6,8 +6,8 @@ reports the same.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Graph, Node, StoredTensor, ValueInfo
@@ -38,7 +38,7 @@ def _lift(node: Node, wanted: Mapping[str, Tap]) -> tuple[list[Node], Node, dict
     for key, graph in node.attributes.items():
         if isinstance(graph, Graph):
             inner, deeper = lifted(graph.nodes, wanted)
-            bodies[key] = replace(graph, nodes=inner)
+            bodies[key] = msgspec.structs.replace(graph, nodes=inner)
             own = {name: name for item in graph.nodes for name in item.outputs if name in wanted}
             inside[key] = own | deeper
     if not any(inside.values()):
@@ -68,16 +68,18 @@ def _branches(
             outputs.append(names[tensor])
             for other, graph in grown.items():
                 if other == key:
-                    grown[other] = replace(graph, outputs=(*graph.outputs, ValueInfo(inner, None, None)))
+                    grown[other] = msgspec.structs.replace(
+                        graph, outputs=(*graph.outputs, ValueInfo(inner, None, None))
+                    )
                 else:
                     grown[other] = _with_zeros(graph, f"initlint_none/{other}/{inner}", wanted[tensor], node.version)
-    return replace(node, outputs=tuple(outputs), attributes={**node.attributes, **grown}), names
+    return msgspec.structs.replace(node, outputs=tuple(outputs), attributes={**node.attributes, **grown}), names
 
 
 def _with_zeros(graph: Graph, name: str, tap: Tap, version: int) -> Graph:
     """The branch with zeros of the tap's shape as a further output."""
     shape, node = _zeros(name, tap, version)
-    return replace(
+    return msgspec.structs.replace(
         graph,
         nodes=(*graph.nodes, node),
         outputs=(*graph.outputs, ValueInfo(name, None, None)),
@@ -130,13 +132,13 @@ def _grown(
     )
     outs = tuple(f"initlint_out/{inner}" for inner, _ in fresh)
     body_entry = place if loop else states
-    changed = replace(
+    changed = msgspec.structs.replace(
         graph,
         nodes=(*graph.nodes, *copies),
         inputs=(*graph.inputs[:body_entry], *entries, *graph.inputs[body_entry:]),
         outputs=(*graph.outputs[:body_place], *exits, *graph.outputs[body_place:]),
     )
-    return replace(
+    return msgspec.structs.replace(
         node,
         inputs=(*node.inputs[:place], *starts, *node.inputs[place:]),
         outputs=(*node.outputs[:states], *outs, *node.outputs[states:]),

@@ -6,10 +6,10 @@ a session costs no copy of the weights and files that onnxruntime cannot load (i
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import onnx
 from onnx import TensorProto, helper
 
@@ -26,8 +26,7 @@ _SPECIAL = {"float32": "FLOAT", "float64": "DOUBLE", "float8e4m3fn": "FLOAT8E4M3
             "float4e2m1": "FLOAT4E2M1"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(msgspec.Struct, frozen=True):
     """A proto, the folder that its external locations are relative to, and the files they lie in, held open."""
 
     proto: onnx.ModelProto

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Model
@@ -34,8 +34,7 @@ TAPPED = 6400  # tensors reduced in all runs together, beyond which a model gets
 ARRANGING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"})
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeOptions:
+class ProbeOptions(msgspec.Struct, frozen=True):
     """How to measure: pairs of runs (None: as many as the model's work allows), seed, device, the user's own data."""
 
     samples: int | None = None
@@ -45,8 +44,7 @@ class ProbeOptions:
     sensitivity: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(msgspec.Struct, frozen=True):
     """What onnxruntime did with the model."""
 
     measured: Mapping[str, Measured]
@@ -55,8 +53,10 @@ class Probe:
     fed: Mapping[str, str]  # input -> what it was given
     repeatable: bool | None  # two runs of one feed agree
     gradient_std: Mapping[str, float]  # of layer outputs, by finite differences
-    movement: Mapping[str, float] = field(default_factory=dict)  # rms change when the input moves, any unit
-    still: Mapping[str, float] = field(default_factory=dict)  # share of a layer's channels that did not move then
+    movement: Mapping[str, float] = msgspec.field(default_factory=dict)  # rms change when the input moves, any unit
+    still: Mapping[str, float] = msgspec.field(
+        default_factory=dict
+    )  # share of a layer's channels that did not move then
     left_out: tuple[str, ...] = ()  # operators that did not run, with what depends on them
     strayed: tuple[str, ...] = ()  # kinds of operators that ran elsewhere than on the device asked for
     varying: tuple[str, ...] = ()  # tensors whose shape depends on the data: not measured
@@ -215,11 +215,11 @@ def _adjusted(tap: Tap, item: Measured) -> Tap | None:
         return None
     low, high = SQUARABLE
     if item.absmax and (item.overflowed or not low < item.absmax < high):
-        return replace(tap, scale=1.0 / item.absmax)
+        return msgspec.structs.replace(tap, scale=1.0 / item.absmax)
     if item.mean is None or item.std is None or not item.std:
         return None
     if FAR_MEAN * item.std < abs(item.mean - tap.centre):
-        return replace(tap, centre=item.mean)
+        return msgspec.structs.replace(tap, centre=item.mean)
     return None
 
 

@@ -1,28 +1,28 @@
 """What the probe brought back, and how it is written beside the prediction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
+
+import msgspec
 
 from initlint.errors import Reason
 
 __all__ = ["Outcome"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """A measurement a tensor, or the reason why there is none."""
 
     status: str  # "measured", or a reason code
     message: str = ""
     device: str = "cpu"
-    measured: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    gradients: Mapping[str, float] = field(default_factory=dict)
-    movement: Mapping[str, float] = field(default_factory=dict)
-    still: Mapping[str, float] = field(default_factory=dict)
-    elements: Mapping[str, int] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
+    gradients: Mapping[str, float] = msgspec.field(default_factory=dict)
+    movement: Mapping[str, float] = msgspec.field(default_factory=dict)
+    still: Mapping[str, float] = msgspec.field(default_factory=dict)
+    elements: Mapping[str, int] = msgspec.field(default_factory=dict)
+    details: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     def add_to(self, tensors: Sequence[dict[str, Any]], layers: Sequence[dict[str, Any]]) -> None:
         """Write the measurements beside the predictions."""

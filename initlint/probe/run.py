@@ -4,9 +4,10 @@ import json
 import os
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from initlint.config import Config
 from initlint.errors import Reason, Refusal
@@ -23,8 +24,7 @@ SPARE = 0.1  # of the memory limit: the probe meets its own before it drags the 
 Watch = Callable[[Progress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(msgspec.Struct, frozen=True):
     """What is left for the probe: seconds (None: by its own first batch) and megabytes."""
 
     seconds: float | None

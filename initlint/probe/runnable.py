@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from math import prod
 
+import msgspec
 import onnxruntime as ort
 
 from initlint.errors import Reason, Refusal
@@ -26,8 +26,7 @@ ELEMENT_TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tenso
 STOPPED = re.compile(r"while running (\w+) node\. Name:'([^']*)'")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """What runs, how it is instrumented, the session, and what was left out with what depends on it."""
 
     nodes: tuple[Node, ...]
@@ -91,7 +90,7 @@ def with_unknown(
     found, varying = _true_shapes(model, part.nodes, taps, feeds, device)
     instrumented = instrument(model, part.nodes, (*part.instrumented.taps, *found), dependent)
     session = open_session(instrumented, device=device)
-    return replace(part, instrumented=instrumented, session=session, varying=(*part.varying, *varying))
+    return msgspec.structs.replace(part, instrumented=instrumented, session=session, varying=(*part.varying, *varying))
 
 
 def _made(model: Model, nodes: Sequence[Node], taps: Sequence[Tap]) -> tuple[Tap, ...]:
@@ -119,7 +118,9 @@ def _true_shapes(
         for tap in taps
         if found[tap.name] != tuple(other[f"initlint/{tap.name}/shape"]) or not prod(found[tap.name])
     )
-    return tuple(replace(tap, shape=found[tap.name]) for tap in taps if tap.name not in varying), varying
+    return tuple(
+        msgspec.structs.replace(tap, shape=found[tap.name]) for tap in taps if tap.name not in varying
+    ), varying
 
 
 def _culprit(message: str, nodes: Sequence[Node]) -> Node | None:

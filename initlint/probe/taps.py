@@ -5,11 +5,11 @@ tensor is cut into rows of at most `ROW` elements which are reduced one by one a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -31,8 +31,7 @@ REDUCTIONS = ("ReduceSum", "ReduceSumSquare", "ReduceMax", "ReduceMin")
 FIGURES = len(REDUCTIONS) * len(COPIES) + 1  # rows of figures of one tap: those of each copy, then their difference
 
 
-@dataclass(frozen=True, slots=True)
-class Tap:
+class Tap(msgspec.Struct, frozen=True):
     """One tensor to be measured: its concrete shape decides how it is cut into rows."""
 
     name: str

@@ -7,8 +7,8 @@ input and a perturbed one, how far each tensor moves.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
+import msgspec
 from onnx import helper
 
 from initlint.graph import Graph, Model, Node, ValueInfo
@@ -21,8 +21,7 @@ __all__ = ["Instrumented", "giving_out", "instrument", "perturbable", "reads_of"
 DELTA = "initlint_delta/"  # inputs that are added to layers
 
 
-@dataclass(frozen=True, slots=True)
-class Instrumented:
+class Instrumented(msgspec.Struct, frozen=True):
     """A model that gives out the statistics of its taps, or what else `outputs` names."""
 
     exported: Exported
@@ -38,7 +37,7 @@ def instrument(model: Model, nodes: Sequence[Node], taps: Iterable[Tap], depende
     """
     chosen = tuple(taps)
     nodes, names = lifted(nodes, {tap.name: tap for tap in chosen})
-    chosen = tuple(replace(tap, source=names[tap.name]) if tap.name in names else tap for tap in chosen)
+    chosen = tuple(msgspec.structs.replace(tap, source=names[tap.name]) if tap.name in names else tap for tap in chosen)
     by_value: dict[str, list[Tap]] = defaultdict(list)
     for tap in chosen:
         by_value[tap.value].append(tap)
@@ -57,7 +56,7 @@ def instrument(model: Model, nodes: Sequence[Node], taps: Iterable[Tap], depende
         copies = ("",) if all(name in shared for name in node.outputs if name) else COPIES
         drawing.nodes.extend(node_of(renamed(node, prefix, shared), folder) for prefix in copies)
         draw(node.outputs)
-    twins = [replace(info, name=COPIES[1] + info.name) for info in model.graph.inputs]
+    twins = [msgspec.structs.replace(info, name=COPIES[1] + info.name) for info in model.graph.inputs]
     exported = export(model, drawing.nodes, [*model.graph.inputs, *twins], drawing.outputs, drawing.constants.values())
     return Instrumented(exported, tuple(drawing.outputs), tuple(drawn))
 
@@ -96,7 +95,7 @@ def perturbable(
     for node in nodes:
         moved = [name for name in node.outputs if name in dtypes]
         aside = tuple(f"{name}/clean" if name in dtypes else name for name in node.outputs)
-        drawing.nodes.append(node_of(replace(node, outputs=aside), folder))
+        drawing.nodes.append(node_of(msgspec.structs.replace(node, outputs=aside), folder))
         for name in moved:
             moved_by = helper.make_node("Add", [f"{name}/clean", DELTA + name], [name], name=f"initlint/{name}/moved")
             drawing.nodes.append(moved_by)
@@ -115,15 +114,16 @@ def renamed(node: Node, prefix: str, shared: frozenset[str]) -> Node:
 
     def graph_of(graph: Graph) -> Graph:
         def value(info: ValueInfo) -> ValueInfo:
-            return replace(info, name=name_of(info.name))
+            return msgspec.structs.replace(info, name=name_of(info.name))
 
-        return replace(
+        return msgspec.structs.replace(
             graph,
             nodes=tuple(renamed(item, prefix, shared) for item in graph.nodes),
             inputs=tuple(value(info) for info in graph.inputs),
             outputs=tuple(value(info) for info in graph.outputs),
             initializers={
-                name_of(name): replace(item, name=name_of(name)) for name, item in graph.initializers.items()
+                name_of(name): msgspec.structs.replace(item, name=name_of(name))
+                for name, item in graph.initializers.items()
             },
         )
 
@@ -135,7 +135,7 @@ def renamed(node: Node, prefix: str, shared: frozenset[str]) -> Node:
         else value
         for key, value in node.attributes.items()
     }
-    return replace(
+    return msgspec.structs.replace(
         node,
         name=prefix + node.name,
         inputs=tuple(name_of(name) for name in node.inputs),

@@ -6,10 +6,10 @@ A tensor whose gradient has a part that is not known has no gradient: it is left
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
 from initlint.errors import Refusal
@@ -32,14 +32,13 @@ TAPE_BYTES = 1 << 27  # all activations of all draws that are held at once
 MOST_DRAWS = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Backward:
+class Backward(msgspec.Struct, frozen=True):
     """Standard deviation of the gradient by tensor, how sure it is, and why there is none where there is none."""
 
     gradient_std: Mapping[str, float]
     draws: int
     reason: str | None = None
-    error_bits: Mapping[str, float] = field(default_factory=dict)  # standard error of log2(gradient_std)
+    error_bits: Mapping[str, float] = msgspec.field(default_factory=dict)  # standard error of log2(gradient_std)
 
 
 def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) -> Backward:
@@ -167,7 +166,7 @@ def _apply(
     values = [getattr(item, "values", None) for item in outputs]
     node = step.node
     if len(step.outputs) != len(node.outputs):
-        node = replace(node, outputs=tuple(step.outputs))
+        node = msgspec.structs.replace(node, outputs=tuple(step.outputs))
     try:
         return rule(node, run, inputs, values, arriving)
     except (NotComputed, Refusal, ValueError, IndexError, TypeError, KeyError):

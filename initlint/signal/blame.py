@@ -6,8 +6,9 @@ is the one that this activation calls for (He et al. 2015, eq. 10), and a bias t
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from math import hypot, inf, log2
+
+import msgspec
 
 from initlint.graph import Node
 from initlint.signal.statistics import Signal
@@ -15,8 +16,7 @@ from initlint.signal.statistics import Signal
 __all__ = ["Share", "blame", "carrier", "carriers"]
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """One layer's part in a broken signal: `share` in [0, 1] sums to 1 over the layers named, `log2_gain` is its own."""
 
     layer: str

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from initlint.errors import Refusal
@@ -43,8 +43,7 @@ class Unknown:
         self.ignored = ignored  # the user said so: outside the coverage
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One node as it was evaluated, for the walk back."""
 
     node: Node

@@ -1,8 +1,8 @@
 """Draws of the inputs from the user's own data: its mean, std and correlations in place of N(0, 1)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Model
@@ -69,4 +69,6 @@ def as_given(item: Input, values: Array) -> Input:
     varies = len(values) > 1 and bool((values != values[:1]).any())
     real = varies and item.dtype in FLOATS
     kind = Kind.SIGNAL if real else Kind.MASK if item.kind is Kind.SIGNAL else item.kind
-    return replace(item, shape=values.shape[1:], kind=kind, assumed=(f"{len(values)} draws of the data given",))
+    return msgspec.structs.replace(
+        item, shape=values.shape[1:], kind=kind, assumed=(f"{len(values)} draws of the data given",)
+    )

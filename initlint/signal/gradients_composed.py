@@ -4,9 +4,9 @@ Quantised operators pass the gradient straight through their rounding, but not w
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from math import prod
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Attribute, Node
@@ -114,8 +114,8 @@ def _channels_last(node: Node, inputs: Sequence[Draws | None], constants: dict[s
     conv, after = _fused_conv(node, inputs, constants)
     return [
         _part("Transpose", "x0", "first", {"perm": (0, rank - 1, *range(1, rank - 1))}),
-        replace(conv, inputs=("first", *conv.inputs[1:])),
-        replace(after, outputs=("last",)),
+        msgspec.structs.replace(conv, inputs=("first", *conv.inputs[1:])),
+        msgspec.structs.replace(after, outputs=("last",)),
         _part("Transpose", "last", "y0", {"perm": (0, *range(2, rank), 1)}),
     ]
 
@@ -246,7 +246,7 @@ def _einsum(
             continue
         if set(term) - set(out) - set("".join(others)):
             raise NotComputed("a label that is summed alone")
-        back = replace(node, attributes={"equation": f"{','.join([out, *others])}->{term}"})
+        back = msgspec.structs.replace(node, attributes={"equation": f"{','.join([out, *others])}->{term}"})
         rest = [other for position, other in enumerate(inputs) if position != index]
         value = evaluate(back, run, [Values(gradients[0], "float32"), *rest])[0]
         if value is None or value.shape[1:] != item.shape:
@@ -277,7 +277,8 @@ def _cumulated(
     node: Node, run: Run, inputs: Sequence[Draws], _outputs: Sequence[Array], gradients: Sequence[Array]
 ) -> tuple[Array | None, ...]:
     """The sum from the other end."""
-    back = replace(node, attributes={**node.attributes, "reverse": 1 - int(node.attributes.get("reverse", 0))})  # type: ignore[arg-type]
+    reverse = 1 - int(node.attributes.get("reverse", 0))  # type: ignore[arg-type]
+    back = msgspec.structs.replace(node, attributes={**node.attributes, "reverse": reverse})
     return evaluate(back, run, [Values(gradients[0], "float32"), inputs[1]])[0], None
 
 
@@ -325,7 +326,9 @@ def _scattered(
     arriving = Values(gradients[0], "float32")
     nothing = Values(np.zeros((1, *inputs[2].shape), gradients[0].dtype), "float32")
     kept = evaluate(node, run, [arriving, inputs[1], nothing])[0]
-    reading = replace(node, op="GatherND" if node.op == "ScatterND" else "GatherElements", version=VERSION)
+    reading = msgspec.structs.replace(
+        node, op="GatherND" if node.op == "ScatterND" else "GatherElements", version=VERSION
+    )
     return kept, None, evaluate(reading, run, [arriving, inputs[1]])[0]
 
 

@@ -1,8 +1,8 @@
 """Gradient rules of weighted, reducing, pooling and normalising operators."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from initlint.graph import Node
@@ -203,7 +203,7 @@ def _conv(
         "kernel_shape": tuple(kernel),
         "pads": (0,) * (2 * rank),
     }
-    back = replace(node, op="ConvTranspose", domain="", attributes=attributes)
+    back = msgspec.structs.replace(node, op="ConvTranspose", domain="", attributes=attributes)
     weight = inputs[1]
     found = evaluate(back, run, [Values(gradients[0], "float32"), weight])[0]
     if found is None:
@@ -262,7 +262,7 @@ def _conv_transpose(
         "kernel_shape": tuple(inputs[1].shape[2:]),
         "pads": node.attributes.get("pads", (0,) * (2 * rank)),
     }
-    forward = replace(node, op="Conv", domain="", attributes=attributes)
+    forward = msgspec.structs.replace(node, op="Conv", domain="", attributes=attributes)
     found = evaluate(forward, run, [Values(gradients[0], "float32"), inputs[1]])[0]
     if found is None:
         raise NotComputed("no gradient")

@@ -10,10 +10,10 @@ resolution follow from it and never from a clock, so two runs agree to the byte.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from initlint.errors import Refusal
@@ -41,22 +41,20 @@ ELEMENTS = 1 << 25  # of the largest tensor, draws included
 REDUCTIONS = ((1, 1), (2, 1), (4, 1), (2, 2), (4, 4), (8, 8))
 
 
-@dataclass(frozen=True, slots=True)
-class Assumptions:
+class Assumptions(msgspec.Struct, frozen=True):
     """What the user may say about the input and the operators; the defaults are stated in `docs/signal.md`."""
 
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = msgspec.field(default_factory=dict)
     seed: int = 0
     plain: bool = False  # N(0, 1) even where the graph begins with its own normalisation
-    given: Mapping[str, Any] = field(
+    given: Mapping[str, Any] = msgspec.field(
         default_factory=dict
     )  # joint draws [s, *shape] of inputs, in place of made-up ones
-    operators: Mapping[str, str] = field(default_factory=dict)  # custom operator -> identity | relu | ignore
+    operators: Mapping[str, str] = msgspec.field(default_factory=dict)  # custom operator -> identity | relu | ignore
     draws: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Propagation:
+class Propagation(msgspec.Struct, frozen=True):
     """The signal of every tensor that could be followed, and why the others could not."""
 
     signals: Mapping[str, Signal]
@@ -70,8 +68,10 @@ class Propagation:
     draws: int
     float_type: str
     work: float  # multiply-adds of one draw
-    channel_moments: Mapping[str, Any] = field(default_factory=dict)  # BatchNormalization -> (means, stds) of its input
-    channel_axes: Mapping[str, int | None] = field(default_factory=dict)  # of a tensor's units, None: not known
+    channel_moments: Mapping[str, Any] = msgspec.field(
+        default_factory=dict
+    )  # BatchNormalization -> (means, stds) of its input
+    channel_axes: Mapping[str, int | None] = msgspec.field(default_factory=dict)  # of a tensor's units, None: not known
     notes: tuple[str, ...] = ()
 
     @property
@@ -81,8 +81,7 @@ class Propagation:
         return len(self.signals) / total if total else None
 
 
-@dataclass(frozen=True, slots=True)
-class Pilot:
+class Pilot(msgspec.Struct, frozen=True):
     """What a first evaluation found out: the inputs' sizes, and what one draw costs."""
 
     evaluation: Evaluation

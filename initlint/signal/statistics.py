@@ -1,8 +1,8 @@
 """What the draws of one tensor say about its signal: moments, the part that depends on the input, extremes, dead units."""
 
-from dataclasses import dataclass
 from math import hypot, inf, isfinite, log, sqrt
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -28,8 +28,7 @@ ASYMPTOTES = {
 RECTIFIERS = frozenset({"Relu", "ThresholdedRelu"})
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(msgspec.Struct, frozen=True):
     """One tensor's distribution over inputs, positions and channels, in the tensor's own units.
 
     `std` is the total standard deviation; `signal_std` is `sqrt(mean over elements of the variance over input draws)`, the
@@ -102,8 +101,7 @@ def error_bits(energies: npt.NDArray[np.float64]) -> float | None:
     return hypot(SPREAD * scatter / mean / sqrt(draws) / (2 * log(2)), FLOOR)
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
+class Moments(msgspec.Struct, frozen=True):
     """Variance of element means and the energy of each draw about them, in units of `scale` squared; extremes and zeros."""
 
     mean: float

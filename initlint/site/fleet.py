@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import msgspec
 
 from initlint.errors import Reason, Refusal
 from initlint.fleet.database import Database
@@ -22,8 +23,7 @@ def slug(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:20]
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
+class Fleet(msgspec.Struct, frozen=True):
     """One finished run, the newest unless another is asked for, and the finished runs before it."""
 
     database: Database
