@@ -16,6 +16,7 @@ import argparse
 import base64
 import hashlib
 import json
+import resource
 import time
 import zlib
 from collections import Counter, defaultdict
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DEADLINE = 120.0  # seconds: what shares the machine with this command decides no verdict
-SMALL = (
-    500_000  # bytes up to which a model is analysed without a process of its own, which costs more than the analysis
-)
+SMALL = 5_000_000  # bytes up to which a process for each model would cost more than the analysis
+MEMORY = 6 << 30  # bytes that this process may ask for
 FIRST = 3  # layers that a reader looks at
 WEAK = {"dead units", "saturated"}  # on noise, working trained models have both
 
@@ -347,11 +347,13 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, nargs="*", default=[])
     parser.add_argument("--cache", type=Path, default=Path(".gate-cache"))
     parser.add_argument("--again", action="store_true", help="analyse anew")
+    parser.add_argument("--half", choices=("development", "validation"), help="models of this half alone")
     parser.add_argument("--list", choices=("development", "validation"), help="name the wrong ones of this half")
     parser.add_argument("--sweep", action="store_true", help="what other thresholds would do")
     parser.add_argument("--limit", type=int, default=30_000_000, help="largest file, bytes")
     parser.add_argument("--known", action="store_true", help="only models that the cache holds")
     options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     bench = Bench(options.cache, again=options.again, apart=frozenset(path.resolve() for path in options.apart))
     cases: list[Case] = []
 
@@ -359,6 +361,8 @@ def main() -> None:
         found = [
             path for folder in folders for path in sorted(folder.glob("*.onnx")) if path.stat().st_size <= options.limit
         ]
+        if options.half:
+            found = [path for path in found if half_of(path, bench.apart) == options.half]
         if options.known:
             found = [
                 p for p in found if (options.cache / f"{hashlib.sha256(p.read_bytes()).hexdigest()[:24]}.json").exists()
