@@ -19,6 +19,10 @@ __all__ = ["Layer", "find_layers", "unread_slots"]
 
 FORWARD = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose"})
 
+CONDITIONS = frozenset(
+    {"IsNaN", "IsInf", "Not", "And", "Or", "Xor", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
+)
+
 
 class Layer(msgspec.Struct, frozen=True):
     """One weight slot of a node.
@@ -171,7 +175,10 @@ def _is_table(node: Node, stored: StoredTensor, name: str, index: Index) -> bool
 
 
 def _origin(name: str, index: Index) -> tuple[StoredTensor | None, bool]:
-    """The largest stored tensor that a constant comes from, and whether only Identity or Cast lies between."""
+    """The largest stored tensor that a constant comes from, and whether only Identity or Cast lies between.
+
+    None for what a condition was cast to: zeros and ones that count or select are no weights.
+    """
     plain = True
     current = name
     for _ in range(8):
@@ -183,6 +190,8 @@ def _origin(name: str, index: Index) -> tuple[StoredTensor | None, bool]:
         if node.op == "ConstantOfShape":
             made = filled(node, index, MOST_FOLDED)
             return made, made is not None
+        if node.op in CONDITIONS:
+            return None, False
         if node.op not in {"Identity", "Cast"}:
             break
         current = node.inputs[0]

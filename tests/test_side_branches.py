@@ -108,3 +108,42 @@ def test_a_final_softmax_that_never_moves_is_found(moves: bool) -> None:  # noqa
     assert np.ptp(measured(CLASSES, stored, "y"), axis=0).any() == moves
     code, errors = found(CLASSES, stored, phase="trained")
     assert (code, errors) == ((0, []) if moves else (1, [("IL202", "y")]))
+
+
+def test_a_branch_that_training_closed_is_no_error() -> None:
+    """Weight decay has taken a branch below float32's smallest normal; the way beside it works."""
+    stored = weights(wv=normal(48, 48, std=1e-41), wk=normal(48, 48, std=1e-41))
+    text = """g (float[8, 48] x) => (float[8, 10] y) {
+        a = MatMul(x, wv) b = MatMul(a, wq) j = Add(x, b) r = Relu(j) y = MatMul(r, wo)
+    }"""
+    assert 0 < measured(text, stored, "a").std() < np.finfo(np.float32).smallest_normal
+    assert measured(text, stored, "y").std() > 0.1
+    assert found(text, stored, phase="trained") == (0, [])
+
+
+def test_on_the_main_way_it_is_one() -> None:
+    """The same layer where nothing stands beside it."""
+    stored = weights(wv=normal(48, 48, std=1e-41))
+    text = "g (float[8, 48] x) => (float[8, 10] y) { a = MatMul(x, wv) r = Relu(a) y = MatMul(r, wo) }"
+    code, errors = found(text, stored, phase="trained")
+    assert (code, errors[0][1]) == (1, "a")
+
+
+def test_noise_outside_an_operators_domain_is_no_lost_signal() -> None:
+    """The logarithm of what is negative under N(0, 1) is NaN; real inputs are positive, and nothing is said of them."""
+    text = "g (float[8, 48] x) => (float[8, 10] y) { l = Log(x) h = MatMul(l, wq) r = Relu(h) y = MatMul(r, wo) }"
+    assert np.isnan(measured(text, weights(), "y")).any()
+    assert found(text, weights(), phase="trained") == (0, [])
+
+
+def test_what_stands_for_missing_values_is_no_weight() -> None:
+    """An imputer: a NaN put in place of far neighbours and taken out again, a matrix of counts cast from a condition."""
+    text = """g (float[8, 48] x) => (float[8, 10] y) {
+        n = IsNaN(table) o = Not(n) c = Cast<to=1>(o) known = Gemm<transB=1>(x, c) far = Greater(known, limit)
+        w = Where(far, missing, known) m = IsNaN(w) z = Where(m, zero, known) y = MatMul(z, wo)
+    }"""
+    stored = weights(wo=normal(20, 10)) | {
+        "table": normal(20, 48), "limit": np.float32(5), "missing": np.full(1, np.nan, np.float32), "zero": np.float32(0),
+    }  # fmt: skip
+    assert np.isfinite(measured(text, stored, "y")).all()
+    assert found(text, stored, phase="trained") == (0, [])
