@@ -16,7 +16,14 @@ from initlint.errors import Refusal
 from initlint.graph import Model
 from initlint.inputs import generator_for, smaller
 from initlint.operators.table import Array, Bundle, NotComputed, Run
-from initlint.signal import gradients_attention, gradients_composed, gradients_recurrent, gradients_weighted
+from initlint.signal import (
+    gradients_attention,
+    gradients_composed,
+    gradients_linear,
+    gradients_quantised,
+    gradients_recurrent,
+    gradients_weighted,
+)
 from initlint.signal.evaluate import Evaluation, Step
 from initlint.signal.gradients import CODES, GRADIENTS, NO_GRADIENT
 from initlint.signal.propagate import Assumptions, Propagation, drawn
@@ -183,6 +190,8 @@ def _rms(value: Array) -> Found:
 RULES = (
     gradients_attention,
     gradients_composed,
+    gradients_linear,
+    gradients_quantised,
     gradients_recurrent,
     gradients_weighted,
 )  # imported to register their rules
