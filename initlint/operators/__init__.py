@@ -13,6 +13,7 @@ FAMILIES = (
     "cast",
     "channels_last",
     "contrib",
+    "contrib_attention",
     "convolution",
     "create",
     "detection",

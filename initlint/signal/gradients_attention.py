@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from initlint.graph import Node
-from initlint.operators.attention import PREPARE, Prepared
+from initlint.operators.attention import Prepared
+from initlint.operators.contrib_attention import PREPARE
 from initlint.operators.rotary import heads_of, joined_heads, rotated
 from initlint.operators.table import Array, Draws, NotComputed, Run
 from initlint.signal.gradients import gradient, sum_to
