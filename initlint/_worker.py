@@ -6,6 +6,7 @@ from typing import IO, Any
 
 __all__: list[str] = []
 
+PIPE = 1 << 16  # bytes that a pipe takes at once
 SPARE = 512  # MB of address space beyond the memory limit before an allocation fails
 
 
@@ -51,7 +52,9 @@ def _read(stream: IO[bytes]) -> bytes:
 
 
 def _write(stream: IO[bytes], kind: bytes, content: bytes) -> None:
-    for piece in (kind + len(content).to_bytes(8, "little"), content):
+    head = kind + len(content).to_bytes(8, "little")
+    # At once where that copies little: each write wakes the reader.
+    for piece in (head + content,) if len(content) <= PIPE else (head, content):
         view = memoryview(piece)
         while view:
             view = view[stream.write(view) :]

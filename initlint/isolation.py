@@ -6,6 +6,7 @@ content. A worker serves any number of models, one at a time.
 """
 
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -28,6 +29,7 @@ __all__ = ["Limits", "Progress", "Reply", "Worker", "allowed_seconds"]
 TICK = 0.05  # seconds between two looks at the clock and at the worker's memory
 GRACE = 0.25  # seconds a worker has to end by itself once its pipe is closed
 LARGEST_FRAME = 1 << 31
+PRIVATE = re.compile(rb"^Rss(?:Anon|Shmem):\s*(\d+)", re.MULTILINE)
 PIPE = 1 << 16  # bytes that a pipe holds: more than that never arrives at once
 STDERR_KEPT = 4096
 WORKER_PROGRAM = ("-m", "initlint._worker")
@@ -253,11 +255,11 @@ def _resident_megabytes(pid: int) -> float:
     while pending:
         process = pending.pop()
         try:
-            status = Path(f"/proc/{process}/status").read_text("ascii", "replace")
-            children = Path(f"/proc/{process}/task/{process}/children").read_text("ascii")
+            status = Path(f"/proc/{process}/status").read_bytes()
+            children = Path(f"/proc/{process}/task/{process}/children").read_bytes()
         except OSError:
             continue
         # Pages of mapped files can be dropped at any time: only anonymous and shared memory counts.
-        total += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:")))
+        total += sum(map(int, PRIVATE.findall(status)))
         pending.extend(map(int, children.split()))
     return total / 1024

@@ -51,7 +51,7 @@ def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:
         from initlint.checking import analyse_here  # noqa: PLC0415 - a fault while importing becomes an answer, too
 
         asked = msgspec.json.decode(request, type=Request)
-        watch = lambda step: send(b"P", msgspec.json.encode(step))  # noqa: E731 - a name for the lines below
+        watch = _telling(send, deadlines_only=asked.wants == "record")
         if asked.wants not in {"report", "record"}:
             send(b"R", msgspec.json.encode(_asked_of_files(os.fsdecode(asked.path), asked.wants, watch)))
             return
@@ -72,6 +72,20 @@ def serve(request: bytes, send: Callable[[bytes, bytes], None]) -> None:
         if os.environ.get("INITLINT_DEBUG"):
             traceback.print_exception(error)
         _refuse(send, Reason.CRASH, f"fault in initlint itself: {type(error).__name__} at {place}: {one_line(error)}")
+
+
+def _telling(send: Callable[[bytes, bytes], None], *, deadlines_only: bool) -> "Callable[[Progress], None]":
+    """What sends progress on; where nobody watches, only what moves the deadline."""
+    told = (0, 0)
+
+    def tell(step: "Progress") -> None:
+        nonlocal told
+        if deadlines_only and (step.nodes, step.size) == told and not step.seconds:
+            return
+        told = (step.nodes, step.size)
+        send(b"P", msgspec.json.encode(step))
+
+    return tell
 
 
 def _asked_of_files(path: str, wants: str, watch: "Callable[[Progress], None]") -> object:

@@ -1,6 +1,7 @@
 """Rows of the store from what a scan found out."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from initlint.fleet.records import Outcome, Record, verdict_of
@@ -25,7 +26,12 @@ OF_DUPLICATE = {
 
 def insertion(table: str, row: Mapping[str, Any]) -> str:
     """The statement that inserts such a row."""
-    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"  # noqa: S608 - our own names
+    return _insertion(table, tuple(row))
+
+
+@lru_cache(maxsize=16)
+def _insertion(table: str, names: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608 - our own names
 
 
 def model(run: int, outcome: Outcome, now: str) -> dict[str, Any]:

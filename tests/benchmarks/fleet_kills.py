@@ -54,11 +54,11 @@ def _here(options: argparse.Namespace, chance: random.Random, store: Path, whole
                 break
         process.communicate()
         if _finished(store, run):
-            assert _same(store, run, whole)
+            _compare(store, run, whole)
             run += 1
             print(dict(counts), flush=True)
     _scan(options.folder, "-s", store, "--resume")
-    assert _same(store, run, whole)
+    _compare(store, run, whole)
     return counts, run
 
 
@@ -85,12 +85,12 @@ def _on_a_cluster(
             _, errors = process.communicate(timeout=600)
             assert process.returncode in {*ENDED, -signal.SIGKILL}, errors
             if _finished(store, run):
-                assert _same(store, run, whole)
+                _compare(store, run, whole)
                 run += 1
                 print(dict(counts), flush=True)
         if not _finished(store, run):
             _scan(options.folder, "-s", store, "--cluster", cluster.address, "--resume")
-            assert _same(store, run, whole)
+            _compare(store, run, whole)
     finally:
         cluster.end()
     return counts, run
@@ -169,10 +169,17 @@ def _kill_seasoned(process: int) -> bool:
     return False
 
 
-def _same(store: Path, run: int, whole: Path) -> bool:
-    """Whether a run holds what the undisturbed one does, but for its number."""
+def _compare(store: Path, run: int, whole: Path) -> None:
+    """Raise AssertionError, with the first rows that differ, where a run is not the undisturbed one."""
+    found = _differences(store, run, whole)
+    assert not found, "\n".join(found[:6])
+
+
+def _differences(store: Path, run: int, whole: Path) -> list[str]:
+    """Rows in which a run is not the undisturbed one, but for its number."""
     mine, other = contents(store, run), contents(whole)
-    return all(
-        sorted(row[1:] for row in mine[table]) == sorted(row[1:] for row in other[table])
-        for table in ("model", "layer", "finding", "rule")
-    )
+    found = []
+    for table in ("model", "layer", "finding", "rule"):
+        here, there = (Counter(row[1:] for row in rows[table]) for rows in (mine, other))
+        found += [f"{table}: {sign} {row}" for sign, rows in (("+", here - there), ("-", there - here)) for row in rows]
+    return found

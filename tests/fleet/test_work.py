@@ -15,7 +15,7 @@ from initlint.fleet.records import Answer, Task
 from initlint.fleet.small import LARGEST, small_identity
 from initlint.fleet.spool import Spool
 from initlint.fleet.work import Bench
-from initlint.isolation import Progress, Reply, Worker
+from initlint.isolation import Progress, Reply, Worker, allowed_seconds
 from initlint.report import Report
 from initlint.serving import Request, serve
 from tests.fleet.harness import model
@@ -127,3 +127,23 @@ def test_large_files_are_given_time(tmp_path: Path) -> None:
     size = path.stat().st_size + (tmp_path / "e/w.data").stat().st_size
     assert msgspec.json.decode(frames[0][1], type=Progress).size == size
     assert msgspec.json.decode(frames[1][1], type=Identity).size == size
+
+
+def test_where_nobody_watches_only_deadlines_are_told(tmp_path: Path) -> None:
+    """A record comes after fewer words than a report, without facts, and with the same time allowed."""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model("bad"))
+    told = {}
+    for wants in ("report", "record"):
+        frames: list[tuple[bytes, bytes]] = []
+        asked = Request(os.fsencode(path), b"", Config(name="m"), wants)  # type: ignore[arg-type]
+        serve(msgspec.json.encode(asked), lambda kind, content, frames=frames: frames.append((kind, content)))
+        steps = [msgspec.json.decode(content, type=Progress) for kind, content in frames if kind == b"P"]
+        told[wants] = (
+            len(steps), max(allowed_seconds(step.size, step.nodes) for step in steps), sum(step.seconds for step in steps),
+            [kind for kind, _ in frames if kind != b"P"], Report.from_json(frames[-1][1]).findings,
+        )  # fmt: skip
+    assert told["record"][0] < told["report"][0]
+    assert told["record"][1:3] == told["report"][1:3]
+    assert told["record"][4] == told["report"][4]
+    assert (told["record"][3], told["report"][3]) == ([b"R"], [b"F", b"R"])
