@@ -25,7 +25,8 @@ VERY_NEGATIVE = -1e4
 ENDS = frozenset({"Softmax", "LogSoftmax", "TopK", "ReduceMax", "Max", "Where", "ArgMax"})
 CARRIERS = frozenset(
     {"Add", "Where", "Mul", "Cast", "Unsqueeze", "Squeeze", "Expand", "Slice", "Reshape", "Transpose", "Concat", "Identity",
-     "Gather", "Trilu", "ConstantOfShape", "Sub", "Tile", "Split", "ScatterND"}
+     "Gather", "GatherElements", "GatherND", "Trilu", "ConstantOfShape", "Sub", "Tile", "Split", "ScatterND",
+     "ScatterElements", "Pad"}
 )  # fmt: skip
 
 

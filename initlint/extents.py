@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from initlint.graph import Model, Node, ValueInfo
+from initlint.graph import Model, Node, StoredTensor, ValueInfo
 
 __all__ = ["dimension", "needed_sizes"]
 
@@ -19,6 +19,7 @@ _CHANNELS = {  # slot of a vector with one entry for each channel (axis 1)
     "BatchNormalization": 1, "InstanceNormalization": 1,
 }  # fmt: skip
 _STORED = frozenset({"Identity", "Cast", "DequantizeLinear"})
+_MOST_INDICES = 1 << 16
 _MOST = 64  # tensors that one input is followed through
 
 
@@ -51,6 +52,8 @@ def _needed_extents(model: Model, consumers: Mapping[str, list[Node]]) -> dict[t
             axes = order if isinstance(order, tuple) else tuple(reversed(range(len(shape))))
             shapes[node.outputs[0]] = tuple(shape[int(axis)] for axis in axes)  # type: ignore[arg-type]
     found: dict[tuple[str, int], set[int]] = {}
+    least: dict[tuple[str, int], int] = {}
+    last = {tensor.name: tensor for tensor in model.initializers() if tensor.dtype in {"int64", "int32"}}
     for info in model.graph.inputs:
         rank = len(info.shape or ())
         pending = deque([(info.name, tuple(range(rank)))])
@@ -60,9 +63,14 @@ def _needed_extents(model: Model, consumers: Mapping[str, list[Node]]) -> dict[t
             for node in consumers.get(name, ()):
                 for axis, extent in _asked(node, name, rank, shapes):
                     found.setdefault((info.name, axes[axis]), set()).add(extent)
+                for axis, extent in _indexed(node, name, rank, last):
+                    key = (info.name, axes[axis])
+                    least[key] = max(least.get(key, 0), extent)
                 if (after := _after(node, name, axes, shapes)) is not None and node.outputs[0] not in seen:
                     seen.add(node.outputs[0])
                     pending.append((node.outputs[0], after))
+    for key, extent in least.items():
+        found.setdefault(key, {extent})
     return {key: extents.pop() for key, extents in found.items() if len(extents) == 1}
 
 
@@ -76,6 +84,17 @@ def _after(
         other = next((item for item in node.inputs if item != name), name)
         return axes if other == name or len(shapes.get(other, (0,) * 99)) <= len(axes) else None
     return axes if node.op in _SAME and node.inputs[0] == name else None
+
+
+def _indexed(node: Node, name: str, rank: int, stored: Mapping[str, StoredTensor]) -> Iterator[tuple[int, int]]:
+    """The axis that a Gather with stored indices looks into, and the least extent that holds them all."""
+    if node.op != "Gather" or node.inputs[0] != name or node.inputs[1] not in stored:
+        return
+    indices, axis = stored[node.inputs[1]], node.attributes.get("axis", 0)
+    if isinstance(axis, int) and -rank <= axis < rank and 0 < indices.count <= _MOST_INDICES:
+        values = indices.read()
+        if (highest := int(max(values.max(), -1 - values.min()))) > 0:
+            yield axis % rank, highest + 1
 
 
 def _asked(node: Node, name: str, rank: int, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,8 @@ __all__ = ["ancestors", "filled", "fold", "in_memory"]
 
 MOST_NODES = 400  # on the way to one weight
 GROWTH = 8  # a computed weight may be this much larger than the stored tensors it comes from
+SMALL = 1 << 20  # elements that it may have whatever it comes from: sines made of their frequencies
+ALL = 1 << 24  # elements of all that is computed on the way to one weight, beside GROWTH
 
 
 def ancestors(name: str, index: Index) -> tuple[list[Node], list[StoredTensor]]:
@@ -48,13 +50,17 @@ def fold(name: str, index: Index) -> Array | None:
     if len(order) > MOST_NODES:
         return None
     size = sum(tensor.count for tensor in stored)
-    run = Run(draws=1, float_type=np.float32, max_elements=max(GROWTH * size, 1 << 16))
+    run = Run(draws=1, float_type=np.float32, max_elements=max(GROWTH * size, SMALL))
+    computed = 0
     values: dict[str, Draws] = {tensor.name: Stored(tensor, run.float_type) for tensor in stored}
     with np.errstate(all="ignore"):
         for node in order:
             try:
                 outputs = evaluate(node, run, [values[item] if item else None for item in node.inputs])
             except (NotComputed, Refusal, ValueError, TypeError, KeyError, IndexError, MemoryError, AttributeError):
+                return None
+            computed += sum(value.size for value in outputs if value is not None)
+            if computed > max(MOST_NODES * GROWTH * size, ALL):
                 return None
             for output, value in zip(node.outputs, outputs, strict=False):
                 if output and value is not None:

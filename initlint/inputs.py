@@ -303,10 +303,22 @@ def _kind(
             return Kind.MASK, 0
         return Kind.SIGNAL, 0
     if info.dtype == "bool":
-        return (Kind.MASK if _MASK.search(info.name) else Kind.FLAG), 0
+        return (Kind.MASK if _MASK.search(info.name) and not _hides(info.name, consumers) else Kind.FLAG), 0
     if info.dtype not in INTEGERS:
         return Kind.OTHER, 0
     return _integer_kind(info, consumers, model, rank)
+
+
+def _hides(name: str, consumers: Mapping[str, list[Node]]) -> bool:
+    """Whether a mask says what is left out, not what is kept: all that reads it turns it round first."""
+    ends: set[str] = set()
+
+    def visit(_: str, node: Node) -> bool:
+        ends.update({node.op} - _PASS - {"Shape", "Size"})
+        return False
+
+    _follow(name, consumers, visit)
+    return ends == {"Not"}
 
 
 def _integer_kind(info: ValueInfo, consumers: Mapping[str, list[Node]], model: Model, rank: int) -> tuple[Kind, int]:

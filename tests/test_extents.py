@@ -36,6 +36,9 @@ MODELS = {
     "its own mean": model_of(
         "g (float[n, c, h, w] x) => (float[a, b, d, e] y) { y = Sub(x, m) }", {"m": noise(1, 11, 1, 1)}
     ),
+    "stored indices": model_of(
+        "g (float[n, c] x) => (float[a, b] y) { y = Gather<axis=1>(x, i) }", {"i": np.array([3, 811, 2])}
+    ),
     "stored transposed": model_of(
         "g (float[n, c] x) => (float[a, b] y) { v = Transpose<perm=[1, 0]>(w) y = MatMul(x, v) }", {"w": noise(3, 23)}
     ),

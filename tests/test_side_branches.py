@@ -147,3 +147,47 @@ def test_what_stands_for_missing_values_is_no_weight() -> None:
     }  # fmt: skip
     assert np.isfinite(measured(text, stored, "y")).all()
     assert found(text, stored, phase="trained") == (0, [])
+
+
+def test_a_range_that_is_left_out_may_be_padded_and_gathered() -> None:
+    """-inf outside a range of bins, padded with more of it, around the largest bin: a mask, whatever lies between."""
+    text = """g (float[8, 48] x) => (float[8, 3] y) {
+        l = MatMul(x, wo) w = Where(inside, l, low) a = ArgMax<axis=1, keepdims=1>(w) p = Pad(w, pads, low)
+        near = Add(a, steps) c = GatherElements<axis=1>(p, near) y = Softmax(c)
+    }"""
+    stored = weights() | {
+        "inside": np.arange(10) > 2, "low": np.float32(-np.inf), "pads": np.array([0, 1, 0, 1]), "steps": np.arange(3),
+    }  # fmt: skip
+    assert np.isfinite(measured(text, stored, "y")).all()
+    assert found(text, stored, phase="trained") == (0, [])
+
+
+def test_an_infinite_bound_is_no_weight() -> None:
+    """Clip with no upper end, written as infinity."""
+    text = "g (float[8, 48] x) => (float[8, 10] y) { h = MatMul(x, wo) y = Clip(h, zero, none) }"
+    stored = weights() | {"zero": np.float32(0), "none": np.float32(np.inf)}
+    assert np.isfinite(measured(text, stored, "y")).all()
+    assert found(text, stored, phase="trained") == (0, [])
+
+
+def test_a_mask_of_what_is_left_out_starts_empty() -> None:
+    """A Boolean mask that is turned round before it multiplies: true everywhere would hide all there is."""
+    text = """g (float[8, 48] x, bool[8, 1] padding_mask) => (float[8, 10] y) {
+        h = MatMul(x, wq) n = Not(padding_mask) c = Cast<to=1>(n) k = Mul(h, c) y = MatMul(k, wo)
+    }"""
+    assert found(text, weights(), phase="trained") == (0, [])
+
+
+def test_a_basis_made_of_its_frequencies_is_read() -> None:
+    """A weight sixteen times larger than what it is computed from is a layer like any other, not an unread slot."""
+    text = """g (float[8, 256] x) => (float[8, 10] y) {
+        p = Mul(time, frequencies) w = Cos(p) h = MatMul(x, w) y = MatMul(h, wo)
+    }"""
+    stored = weights(wo=normal(512, 10)) | {
+        "time": np.arange(256, dtype=np.float32)[:, None],
+        "frequencies": np.linspace(0, 3, 512, dtype=np.float32)[None],
+    }
+    report = initlint.check(model_of(text, {key: value for key, value in stored.items() if key in text}))
+    assert report.facts is not None
+    assert report.facts.query("SELECT unread_slots FROM model")[0]["unread_slots"] == 0
+    assert exit_code(report, "error") == 0
