@@ -17,6 +17,7 @@ import os
 import pickle
 import random
 import resource
+import select
 import signal
 import sys
 import threading
@@ -36,6 +37,7 @@ from mutants import Mutant, of_functions, of_tables
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MEMORY = 6 << 30  # address space a mutant may add: one that allocates without an end has been noticed
+ASLEEP = 10  # seconds after which a mutant that used none of its own has been noticed
 RULES = "rules/*.toml"
 
 
@@ -302,6 +304,8 @@ def _in_child(work: Any, expected: float | None = None) -> Any:
         finally:
             os._exit(0)
     os.close(writing)
+    if expected is not None:
+        _end_if_asleep(child, reading)
     with os.fdopen(reading, "rb") as stream:
         answer = stream.read()
     _, status = os.waitpid(child, 0)
@@ -309,6 +313,15 @@ def _in_child(work: Any, expected: float | None = None) -> Any:
         return pickle.loads(answer)  # noqa: S301 - from our own child
     late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in {signal.SIGPROF, signal.SIGALRM}
     return "late" if late else "died"
+
+
+def _end_if_asleep(child: int, reading: int) -> None:
+    """Wait until the child has said something; end one that only waits for what will not come."""
+    spent: list[str] = []
+    while not select.select([reading], [], [], ASLEEP)[0]:
+        before, spent = spent, Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+        if before and spent[0] == "S" and before[11:13] == spent[11:13]:  # sleeping, and no more time used than before
+            os.kill(child, signal.SIGALRM)
 
 
 def _file(module: str) -> Path:
