@@ -157,7 +157,8 @@ class Mutation:
         chosen = {name: TARGETS[name] for name in self.options.targets or TARGETS}
         files = {module: _file(module) for target in chosen.values() for module in target.modules}
         print(f"{len(self.items)} tests collected, one run of them ...", flush=True)
-        self.reached: dict[int, Reached] = _in_child(lambda: self._baseline([str(path) for path in files.values()]))
+        traced = [str(path) for path in (*files.values(), _file("initlint.rules"))]  # rules: which of them are applied
+        self.reached: dict[int, Reached] = _in_child(lambda: self._baseline(traced))
         left_out = len(self.items) - len(self.reached)
         took = sum(item.seconds for item in self.reached.values())
         print(f"  {took:.0f} s; {left_out} do not pass, are skipped or reach no target", flush=True)
