@@ -3,7 +3,7 @@
 import re
 import sqlite3
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,6 +46,8 @@ def _load(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[Rule, ...]:
             raise Refusal(Reason.RULE_FILE, f"{path}: {rule.code} is defined in {found[rule.code].path} already")
         check(rule, facts)
         found[rule.code] = rule
+    for rule in found.values():
+        _check_explains(rule, found)
     return tuple(found[code] for code in sorted(found))
 
 
@@ -67,6 +69,19 @@ def check(rule: Rule, facts: Facts) -> None:
         for column in example.row:
             if column not in TABLES[rule.over].names():
                 raise _wrong(rule, f"example[{index}]", f"has no column {column!r}{_nearest(column, names)}")
+
+
+def _check_explains(rule: Rule, rules: Mapping[str, Rule]) -> None:
+    """Refuse rules that explain each other: each finding would be folded under the other, and none would count."""
+    reached: set[str] = set()
+    pending = list(rule.supersedes)
+    while pending:
+        code = pending.pop()
+        if code == rule.code:
+            raise _wrong(rule, "supersedes", "the rule explains itself, directly or by way of others")
+        if code not in reached and code in rules:
+            reached.add(code)
+            pending.extend(rules[code].supersedes)
 
 
 def _conditions(rule: Rule) -> list[tuple[str, str]]:

@@ -237,6 +237,10 @@ def test_functions_that_contradict_themselves() -> None:
             function("F", ["a"], ["b"], [call("G", ["a"], ["b"])]), function("G", ["a"], ["b"], [call("F", ["a"], ["b"])]),
         ]), "calls itself",
     )  # fmt: skip
+    behind = [
+        function(name, ["a"], ["b"], [call(to, ["a"], ["b"])]) for name, to in (("F", "G"), ("G", "H"), ("H", "G"))
+    ]
+    refused(model_with(once, functions=behind), "calls itself")
     inner = branch([call("F", ["a"], ["t"])], "t")
     looped = [node("If", ["a"], ["b"], then_branch=inner, else_branch=inner)]
     refused(model_with(once, functions=[function("F", ["a"], ["b"], looped)]), "calls itself")
@@ -582,6 +586,20 @@ def test_text_that_is_no_utf8_is_refused() -> None:
         with pytest.raises(Refusal) as refusal, open_model(made.SerializeToString().replace(b"QQQQ", b"Q\xff\xfeQ")):
             pass
         assert refusal.value.reason == Reason.MALFORMED
+
+
+@pytest.mark.parametrize("place", ["name", "input", "output", "domain"])
+def test_names_of_functions_are_text(place: str) -> None:
+    """Also of one that nobody calls."""
+    parts = {name: "QQQQ" if name == place else name for name in ("name", "input", "output")}
+    made = function(
+        parts["name"], [parts["input"]], [parts["output"]], [node("Relu", [parts["input"]], [parts["output"]])]
+    )
+    made.domain = "QQQQ" if place == "domain" else "d"
+    data = model_with([node("Relu", ["x"], ["y"])], functions=[made]).SerializeToString()
+    with pytest.raises(Refusal) as refusal, open_model(data.replace(b"QQQQ", b"Q\xff\xfeQ")):
+        pass
+    assert refusal.value.reason == Reason.MALFORMED
 
 
 def test_a_model_in_memory_has_no_files() -> None:

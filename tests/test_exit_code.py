@@ -1,7 +1,6 @@
 """The exit code, decision by decision: what is 0, what is 1, what is 2, and that 2 beats 1."""
 
 import signal
-import typing
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -19,9 +18,6 @@ from initlint.fleet.summary import Gate, summarise
 from initlint.isolation import Reply
 from initlint.report import Report, Skipped, exit_code
 from tests.reports import a_finding, a_model
-
-if typing.TYPE_CHECKING:
-    from initlint.isolation import Worker
 
 ROOT = Path(__file__).resolve().parent.parent
 BAD, GOOD = ROOT / "samples/bad/IL202.onnx", ROOT / "samples/good/IL202.onnx"
@@ -163,6 +159,9 @@ def test_signals_end_as_ctrl_c_does() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         with pytest.raises(terminal.Interrupted):
             signal.raise_signal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        assert cli.run(["--version"]) == 0  # a run sees to it first of all
+        assert signal.getsignal(signal.SIGTERM) is cli._interrupt
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
@@ -262,30 +261,52 @@ def test_the_settings_are_shown_and_nothing_is_analysed(
     assert "fail-on" in capfd.readouterr().out.replace("_", "-")
 
 
+class Idle:
+    """A worker that is never asked."""
+
+    alive = True
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _events(
+    monkeypatch: pytest.MonkeyPatch, paths: list[str], config: Config, answer: Callable[..., Reply]
+) -> list[checking.Event]:
+    """What comes of these models where a worker answers so."""
+    monkeypatch.setattr(checking, "_worker_for", lambda *_: Idle())
+    monkeypatch.setattr(checking, "analyse_in_worker", answer)
+    return list(checking.check_paths(paths, Loaded(config, {}, Path())))
+
+
 @pytest.mark.parametrize("reason", list(Reason))
 def test_a_refused_model_is_no_end_of_the_others(monkeypatch: pytest.MonkeyPatch, reason: Reason) -> None:
     """It is an event with a skipped model; a fault of the user's settings ends the run, since it is every model's."""
-    monkeypatch.setattr(checking, "analyse_in_worker", _raising(Refusal(reason, "why\x1b[2J")))
-    worker, name = typing.cast("Worker", None), Config(name="key")
+    long = "x" * 990 + "y" * 20
+    answer = _raising(Refusal(reason, f"why\x1b[2J {long}"))
     if reason in {Reason.CONFIG, Reason.RULE_FILE, Reason.USAGE}:
         with pytest.raises(Refusal):
-            checking._event(3, "p", Loaded(name), worker, None)
+            _events(monkeypatch, ["a"], Config(), answer)
         return
-    event = checking._event(3, "p", Loaded(name), worker, None)
-    (skipped,) = event.report.skipped
-    assert (event.index, event.report.models, event.facts) == (3, (), b"")
-    assert (skipped.model, skipped.path, skipped.reason) == ("key", "p", str(reason))
-    assert skipped.message.startswith("why")
-    assert "\x1b" not in skipped.message
-    assert checking._event(0, "q.onnx", Loaded(Config(), {}, Path()), worker, None).report.skipped[0].model == "q.onnx"
+    events = _events(monkeypatch, ["a.onnx", f"b/{long}"], Config(), answer)
+    assert [event.index for event in events] == [0, 1]
+    for event in events:
+        (skipped,) = event.report.skipped
+        assert (event.report.models, event.facts, skipped.reason) == ((), b"", str(reason))
+        assert skipped.message.startswith("why")
+        assert "\x1b" not in skipped.message
+        assert len(skipped.message) == 1000
+    assert [event.report.skipped[0].path[:6] for event in events] == ["a.onnx", "b/xxxx"]
+    assert len(events[1].report.skipped[0].path) == 1000
+    assert events[0].report.skipped[0].model == "a.onnx"
+    (named,) = _events(monkeypatch, ["a.onnx"], Config(name="key"), answer)
+    assert named.report.skipped[0].model == "key"
 
 
 def test_an_analysed_model_is_an_event_with_its_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     """And says that a process of its own made it."""
-    reply = Reply(FAULT.to_json(), b"tables", "landlock")
-    monkeypatch.setattr(checking, "analyse_in_worker", lambda *_: reply)
-    event = checking._event(1, "p", Loaded(Config()), typing.cast("Worker", None), None)
-    assert (event.index, event.facts, event.report.run.isolation) == (1, b"tables", "landlock")
+    (event,) = _events(monkeypatch, ["p"], Config(), lambda *_, **__: Reply(FAULT.to_json(), b"tables", "landlock"))
+    assert (event.index, event.facts, event.report.run.isolation) == (0, b"tables", "landlock")
     assert exit_code(event.report, "error") == 1
 
 
@@ -340,6 +361,8 @@ def test_the_gate_of_a_scan(store: Store, gate: Gate, unjudged: int, failing: in
     """Refused and distrusted models against the budget, then those at or above the severity; waived findings are neither."""
     summary = summarise(store, 2, gate)
     assert (summary.unjudged, summary.failing, summary.exit_code) == (unjudged, failing, code)
+    if gate.since is None:  # compared with nothing, nothing is worse or better
+        assert (summary.worse, summary.worse_models, summary.better_models) == ((), 0, 0)
 
 
 def test_a_run_compared_with_itself_is_no_worse(store: Store) -> None:
