@@ -132,9 +132,17 @@ class Run(msgspec.Struct):
     draws: int
     float_type: npt.DTypeLike = np.float64
     max_elements: int = 1 << 26  # of one array, draws included
+    max_constant: int = 1 << 62  # elements of one array that does not depend on the input
+    max_constants: float = float("inf")  # elements of all such arrays that are made
+    max_bytes: float = float("inf")  # of all values held at once
     max_work: float = float("inf")  # multiply-adds after which the run is given up
     generator: np.random.Generator = msgspec.field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
     work: float = 0.0
+    constants: int = 0  # elements of constants made so far
+    held: int = 0  # bytes of all values held now
+    varying: int = 0  # of those that depend on the input
+    most_varying: int = 0  # and at most, with the array that was being made
+    most_fixed: int = 0  # of those that do not, at most
     trace: list[Any] | None = None  # where linear steps are noted as (axis, size, places, weights), for their transpose
     dry: bool = False  # large products are counted and stood in for by noise: shapes and costs come out, values do not
 
@@ -157,9 +165,21 @@ class Run(msgspec.Struct):
         """
         if any(extent < 0 for extent in shape):
             raise Refusal(Reason.GRAPH, f"a tensor of shape {shape[1:]} was asked for")
-        if prod(shape) > self.max_elements:
-            raise NotComputed(f"{prod(shape):.3g} elements are more than one tensor may hold ({self.max_elements:.3g})")
-        self.work += work + MOVED * prod(shape)
+        size = prod(shape)
+        constant = bool(shape) and shape[0] == 1 < self.draws
+        most = self.max_constant if constant else self.max_elements
+        if size > most:
+            raise NotComputed(f"{size:.3g} elements are more than one tensor may hold ({most:.3g})")
+        width = size * np.dtype(self.float_type).itemsize
+        if self.held + width > self.max_bytes:
+            raise NotComputed(f"the values held at a time are more than {self.max_bytes / 1e6:.0f} MB")
+        if constant:
+            self.constants += size
+            if self.constants > self.max_constants:
+                raise NotComputed(f"constants of more elements than they may have in all ({self.max_constants:.3g})")
+        else:
+            self.most_varying = max(self.most_varying, self.varying + width)
+        self.work += work + MOVED * size
         if self.work > self.max_work:
             raise NotComputed(f"more than {self.max_work:.3g} multiply-adds")
 

@@ -26,6 +26,7 @@ from initlint.signal import (
 )
 from initlint.signal.evaluate import Evaluation, Step
 from initlint.signal.gradients import CODES, GRADIENTS, NO_GRADIENT
+from initlint.signal.holding import most_bytes, most_constant, most_constants
 from initlint.signal.propagate import Assumptions, Propagation, drawn
 from initlint.signal.statistics import error_bits
 
@@ -76,6 +77,9 @@ def backpropagate(model: Model, forward: Propagation, assumptions: Assumptions) 
     run = Run(
         draws=draws,
         float_type=np.float64 if forward.float_type == "float64" else np.float32,
+        max_constant=most_constant(model),
+        max_constants=most_constants(model),
+        max_bytes=most_bytes(model),
         max_work=8 * draws * forward.work + 1e10,
         generator=generator_for(model, assumptions.seed + 1),
     )

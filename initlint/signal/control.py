@@ -103,9 +103,7 @@ def _loop(evaluation: "Evaluation", node: Node, inputs: Sequence[Any]) -> tuple[
             fresh = [_select(alive, new, old) for new, old in zip(fresh, carried, strict=True)]
         carried = list(fresh)
         for collected, value in zip(scans, results[1 + len(carried) :], strict=True):
-            if value is None:
-                raise NotComputed("a value collected by the loop is not known")
-            collected.append(value)
+            _collect(evaluation, collected, value)
         alive = again if alive is None else alive & again
         round_number += 1
     return (*carried, *(_stack(items, 0, reverse=False) for items in scans))
@@ -142,9 +140,7 @@ def _scan(evaluation: "Evaluation", node: Node, inputs: Sequence[Any]) -> tuple[
         results = _body(evaluation, node, body, dict(zip(names, (*carried, *slices), strict=True)))
         carried = list(results[: len(carried)])
         for collected, value in zip(scans, results[len(carried) :], strict=True):
-            if value is None:
-                raise NotComputed("a value collected by the scan is not known")
-            collected.append(value)
+            _collect(evaluation, collected, value)
     out_axes = _axes(node, "scan_output_axes", outputs)
     out_reverse = _axes(node, "scan_output_directions", outputs)
     return (
@@ -184,6 +180,16 @@ def _select(alive: Array, new: Any, old: Any) -> Draws | None:
         raise NotComputed("a loop whose length depends on the input changes a shape")
     where = alive.reshape(-1, *(1,) * len(new.shape))
     return Values(np.where(where, new.values, old.values), new.dtype)
+
+
+def _collect(evaluation: "Evaluation", collected: list[Draws], value: Draws | None) -> None:
+    """Add what a round gives to what the earlier ones gave, where all of it together is no more than one tensor may be."""
+    if value is None:
+        raise NotComputed("a value collected by the rounds is not known")
+    size = (len(collected) + 1) * value.values.size
+    if size > evaluation.run.max_elements:
+        raise NotComputed(f"{size:.3g} elements are more than one tensor may hold ({evaluation.run.max_elements:.3g})")
+    collected.append(value)
 
 
 def _stack(items: Sequence[Draws], axis: int, *, reverse: bool) -> Draws:

@@ -11,6 +11,7 @@ from initlint.errors import Refusal
 from initlint.graph import Graph, Model, Node, StoredTensor
 from initlint.inputs import FLOATS, Input, Kind
 from initlint.operators.table import Array, Bundle, Draws, NotComputed, Run, Stored, Values, evaluate
+from initlint.signal.holding import Holding
 from initlint.signal.statistics import Signal, measure
 
 __all__ = ["Evaluation", "Unknown"]
@@ -63,6 +64,7 @@ class Evaluation:
         self.tape: list[Step] = []
         self._keep = keep  # values and the order of the steps are kept for the walk back
         self.values: dict[str, Draws | Unknown] = {}
+        self.holding = Holding(run)
         self.signals: dict[str, Signal] = {}
         self.unknown: dict[str, str] = {}
         self.ignored: set[str] = set()
@@ -93,7 +95,8 @@ class Evaluation:
 
     def feed(self, item: Input, values: Array) -> None:
         """Set a graph input to draws `[s, *shape]`; a float input of kind signal is a root."""
-        self.values[item.name] = Values(values, item.dtype)
+        self.values[item.name] = fed = Values(values, item.dtype)
+        self.holding.take(item.name, fed)
         self._ancestry[item.name] = 0
         self.dtypes[item.name] = item.dtype
         self.shapes[item.name] = values.shape[1:]
@@ -209,6 +212,8 @@ class Evaluation:
             if result is None:
                 self._lose_inner(node, name, ancestry)
                 continue
+            if isinstance(result, Draws) and not self._holds(node, name, result, ancestry):
+                continue
             if isinstance(result, Bundle):
                 self.values[name], self._ancestry[name], self.producers[name] = result, ancestry, node.kind
                 continue
@@ -216,11 +221,24 @@ class Evaluation:
             dtype = self._declared.get(name) or self._element_type(node, inputs, values)
             if values.dtype.kind == "f" and values.dtype != self.run.float_type:
                 values = values.astype(self.run.float_type)
-            self.values[name] = Values(values, dtype)
+            if not self._holds(node, name, value := Values(values, dtype), ancestry):
+                continue
+            self.values[name] = value
             self._record(node, name, values, dtype, ancestry, channel_axis)
         for name in node.outputs[len(outputs) :]:
             if name:
                 self.lose(name, f"{node.kind} does not give its output {name!r}", dtype="", depends=bool(ancestry))
+
+    def _holds(self, node: Node, name: str, value: Draws, ancestry: int) -> bool:
+        """Whether there is room for a value; it is lost where there is none."""
+        if self.holding.take(name, value):
+            return True
+        self.too_large = True
+        self._ancestry[name], self.producers[name] = ancestry, node.kind
+        reason = f"the values held at a time are more than {self.run.max_bytes / 1e6:.0f} MB"
+        depends = bool(ancestry) or not value.constant
+        self.lose(name, reason, dtype=self._declared.get(name, ""), depends=depends)
+        return False
 
     def _record(
         self, node: Node, name: str, values: Array, dtype: str, ancestry: int, channel_axis: int | None
@@ -245,7 +263,7 @@ class Evaluation:
     def _lose_outputs(
         self, node: Node, inputs: Sequence[Draws | Unknown | None], reason: str, *, ignored: bool = False
     ) -> None:
-        if "elements are more than" in reason or "multiply-adds" in reason:
+        if any(words in reason for words in ("elements are more than", "multiply-adds", "held at a time")):
             self.too_large = True
         ancestry = self.ancestry(inputs_of(node))  # subgraphs read what is no input of the node
         depends = bool(ancestry) or any(
@@ -283,6 +301,7 @@ class Evaluation:
             self._uses[name] -= uses
             if self._uses[name] <= 0:
                 self.values.pop(name, None)
+                self.holding.drop(name)
 
     # -- bookkeeping --------------------------------------------------------------------------------------------------
 
@@ -364,3 +383,4 @@ class Evaluation:
             self._uses[name] -= count
             if not self._keep and self._uses[name] <= 0:
                 self.values.pop(name, None)
+                self.holding.drop(name)

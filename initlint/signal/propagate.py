@@ -23,6 +23,7 @@ from initlint.operators import load
 from initlint.operators.table import Array, Run
 from initlint.signal.evaluate import Evaluation
 from initlint.signal.given import as_given, sizes_from
+from initlint.signal.holding import most_bytes, most_constant, most_constants
 from initlint.signal.statistics import Signal
 
 __all__ = ["Assumptions", "Propagation", "drawn", "propagate"]
@@ -93,6 +94,11 @@ class Pilot(msgspec.Struct, frozen=True):
         """Multiply-adds of one draw."""
         return max(self.evaluation.run.work / PILOT_DRAWS, 1.0)
 
+    @property
+    def held(self) -> float:
+        """Bytes of one draw, of all values that vary and were held at once."""
+        return max(self.evaluation.run.most_varying / PILOT_DRAWS, 1.0)
+
 
 def propagate(model: Model, assumptions: Assumptions | None = None) -> Propagation:
     """Predict every tensor's signal under the assumptions. Raises Refusal where the graph contradicts itself."""
@@ -125,13 +131,18 @@ def propagate(model: Model, assumptions: Assumptions | None = None) -> Propagati
 def _main(model: Model, assumptions: Assumptions, pilot: Pilot) -> Evaluation:
     """The evaluation that is measured: draws and float type by what the pilot cost."""
     largest = pilot.evaluation.largest
-    draws = assumptions.draws or _draws(pilot.work, largest, _limit(model))
+    room = most_bytes(model) - pilot.evaluation.run.most_fixed
+    fitting = max(int(room / pilot.held), PILOT_DRAWS)
+    draws = assumptions.draws or min(_draws(pilot.work, largest, _limit(model)), fitting)
     draws = min([draws, *(len(values) for values in assumptions.given.values())])
-    exact = pilot.work * draws <= EXACT_WORK and largest * draws <= ELEMENTS // 2
+    exact = pilot.work * draws <= EXACT_WORK and largest * draws <= ELEMENTS // 2 and 2 * pilot.held * draws <= room
     run = Run(
         draws=draws,
         float_type=np.float64 if exact else np.float32,
         max_elements=max(4 * ELEMENTS, draws * largest),
+        max_constant=most_constant(model),
+        max_constants=most_constants(model),
+        max_bytes=most_bytes(model),
         max_work=4 * pilot.work * draws + WORK,
         generator=generator_for(model, assumptions.seed),
     )
@@ -168,7 +179,10 @@ def _pilot(model: Model, assumptions: Assumptions, *, dry: bool) -> Pilot:
             run = Run(
                 draws=PILOT_DRAWS,
                 float_type=np.float32,
-                max_elements=4 * ELEMENTS,
+                max_elements=min(4 * ELEMENTS, most_bytes(model) // 8),
+                max_constant=most_constant(model),
+                max_constants=most_constants(model),
+                max_bytes=most_bytes(model),
                 max_work=_limit(model),
                 generator=generator_for(model, assumptions.seed),
                 dry=dry,

@@ -164,35 +164,49 @@ def _folded(flat: Array, *, wide: bool = False, scale: float = 1.0) -> Moments |
     if low == high:
         return Moments(low, 0.0, energies, low, high, zeros)
     mean = float(np.add.reduce(means)) / elements
-    centred = means - mean
-    between = float(np.dot(centred, centred)) / elements
+    means -= mean  # in place: of few draws they are as large as the tensor
+    between = float(np.dot(means, means)) / elements
     return Moments(mean * scale, between, energies, low, high, zeros, scale)
 
 
 def _with_non_finite(flat: Array) -> Signal:
-    """The same over the finite values, with the shares of the others; shares of activations do not apply."""
-    nan = np.isnan(flat)
-    inf = np.isinf(flat)
-    finite = ~(nan | inf)
-    count = np.count_nonzero(finite)
-    kept = flat[finite].astype(np.float64)
-    draws = flat.shape[0]
-    mean = float(kept.mean()) if count else 0.0
-    std = float(kept.std()) if count else 0.0
-    signal = 0.0
-    whole = finite.all(axis=0)
-    if draws > 1 and whole.any():
-        signal = sqrt(float(flat[:, whole].astype(np.float64).var(axis=0, ddof=1).mean()))
+    """The same over the finite values, with the shares of the others; shares of activations do not apply.
+
+    Block by block, twice: a tensor of NaN may be as large as any.
+    """
+    draws, elements = flat.shape
+    width = max(1, BLOCK // draws)
+    starts = range(0, elements, width)
+    count = nans = infs = zeros = whole = 0
+    total = squares = within = absmax = 0.0
+    for start in starts:
+        block = flat[:, start : start + width]
+        kept = block[np.isfinite(block)].astype(np.float64)
+        nans += int(np.count_nonzero(np.isnan(block)))
+        infs += int(np.count_nonzero(np.isinf(block)))
+        count += kept.size
+        zeros += int(np.count_nonzero(kept == 0))
+        total += float(kept.sum())
+        absmax = max(absmax, float(np.abs(kept).max(initial=0.0)))
+    mean = total / count if count else 0.0
+    for start in starts:
+        block = flat[:, start : start + width]
+        finite = np.isfinite(block)
+        squares += float(np.square(block[finite].astype(np.float64) - mean).sum())
+        complete = finite.all(axis=0)
+        if draws > 1 and complete.any():
+            whole += int(np.count_nonzero(complete))
+            within += float(block[:, complete].astype(np.float64).var(axis=0, ddof=1).sum())
     return Signal(
-        elements=flat.shape[1],
+        elements=elements,
         draws=draws,
         mean=mean,
-        std=std,
-        signal_std=signal,
-        absmax=float(np.abs(kept).max()) if count else 0.0,
-        zero_fraction=float(np.count_nonzero(kept == 0)) / flat.size,
-        nan_fraction=float(np.count_nonzero(nan)) / flat.size,
-        inf_fraction=float(np.count_nonzero(inf)) / flat.size,
+        std=sqrt(squares / count) if count else 0.0,
+        signal_std=sqrt(within / whole) if whole else 0.0,
+        absmax=absmax,
+        zero_fraction=zeros / flat.size,
+        nan_fraction=nans / flat.size,
+        inf_fraction=infs / flat.size,
     )
 
 

@@ -20,7 +20,7 @@ from initlint.config import Config, Loaded
 from initlint.errors import Refusal
 from initlint.model import open_model
 from tests.fuzz.mutations import encode, mutated
-from tests.fuzz.seeds import fields
+from tests.fuzz.seeds import fields, models
 
 __all__ = ["execute"]
 
@@ -99,9 +99,14 @@ def run_workers(count: int, seed: int) -> int:
 
 
 def run_atheris(arguments: list[str]) -> None:
-    """Hand the reader to libFuzzer; the arguments are libFuzzer's."""
+    """Hand the reader to libFuzzer; the arguments are libFuzzer's. The first folder among them is given the seeds."""
     import atheris
 
+    corpus = next((Path(item) for item in arguments if not item.startswith("-")), None)
+    if corpus is not None:
+        corpus.mkdir(parents=True, exist_ok=True)
+        for name, model in models().items():
+            (corpus / f"{name}.onnx").write_bytes(model.SerializeToString())
     atheris.instrument_all()
     atheris.Setup([sys.argv[0], *arguments], lambda data: execute(bytes(data)) and None)
     atheris.Fuzz()

@@ -1,5 +1,6 @@
 """The statistics of draws, against brute force in float64 and exact rational arithmetic."""
 
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -70,6 +71,26 @@ def test_non_finite_values_are_counted_and_left_out() -> None:
     signal = measure(values)
     assert (signal.nan_fraction, signal.inf_fraction) == (1 / 40, 2 / 40)
     assert (signal.mean, signal.std, signal.absmax) == (1.0, 0.0, 1.0)
+
+
+def test_non_finite_values_in_a_tensor_of_many_blocks() -> None:
+    """Over the finite values mean, std and signal are numpy's own; the memory that it takes is a fraction of the tensor's."""
+    values = RANDOM.standard_normal((4, 300_000)).astype(np.float32) + 3
+    values[0, ::7], values[2, ::11], values[3, 5] = np.nan, np.inf, -np.inf
+    kept = values[np.isfinite(values)].astype(np.float64)
+    whole = values[:, np.isfinite(values).all(axis=0)].astype(np.float64)
+    tracemalloc.start()
+    signal = measure(values)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert signal.mean == pytest.approx(kept.mean(), rel=1e-12)
+    assert signal.std == pytest.approx(kept.std(), rel=1e-12)
+    assert signal.signal_std == pytest.approx(whole.var(axis=0, ddof=1).mean() ** 0.5, rel=1e-12)
+    assert signal.absmax == np.abs(kept).max()
+    assert (signal.nan_fraction, signal.inf_fraction) == (
+        np.isnan(values).mean(), np.isinf(values).mean(),
+    )  # fmt: skip
+    assert taken < 3 * values.nbytes
 
 
 def test_dead_units_are_those_active_in_fewer_than_one_percent() -> None:
