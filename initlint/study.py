@@ -27,6 +27,8 @@ __all__ = ["Study"]
 
 TRAIL = 20
 
+MOST_STEPS = 8  # from a layer of zeros to the residual join behind it: bias, activation, reshapes
+
 
 class Study(msgspec.Struct, frozen=True):
     """Everything that was found out about one model, before it is written into tables."""
@@ -97,7 +99,7 @@ class Study(msgspec.Struct, frozen=True):
             if before is not None and after is not None and before.signal_std > 0:
                 row["gain"] = after.signal_std / before.signal_std
             if after is not None and before is not None:
-                row["signal_ends"] = before.signal_std > 0 and after.signal_std == 0
+                row["signal_ends"] = before.signal_std > 0 and self._ends(layer.output)
             rows.append(row)
         medians = median_ratios(rows)
         last = next((gradients[row["output"]] for row in reversed(rows) if gradients.get(row["output"])), None)
@@ -114,6 +116,18 @@ class Study(msgspec.Struct, frozen=True):
         for row in rows[len(self.examined) :]:
             row |= self._signal_of(str(row["output"]))
         return rows
+
+    def _ends(self, name: str) -> bool:
+        """Whether nothing of the signal is left in a tensor, nor in what a few steps on is added to it."""
+        for _ in range(MOST_STEPS):
+            found = self.propagation.signals.get(name)
+            following = self.index.only_consumer(name)
+            if found is None or found.signal_std > 0:
+                return False
+            if following is None or len(following.outputs) != 1:
+                return True
+            name = following.outputs[0]
+        return True
 
     def _signal_of(self, name: str) -> dict[str, Any]:
         dtype = self.propagation.dtypes.get(name, "float32")

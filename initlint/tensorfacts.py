@@ -98,7 +98,9 @@ def tensor_rows(
             "output": name in index.outputs,
             "inner_softmax": op == "Softmax" and not _is_final(name, index),
             "bounded": op in BOUNDED,
-            "aside": op in ASIDE or (op == "Cast" and _is_raw_code(node, index)),
+            "aside": op in ASIDE
+            or (op == "Cast" and _is_raw_code(node, index))
+            or (op == "Div" and node is not None and node.inputs[0] in index.constants),
             "carrier": name in carrying if known else None,
             "largest": limits.largest if limits is not None else None,
             "smallest_normal": limits.smallest_normal if limits is not None else None,

@@ -191,3 +191,42 @@ def test_a_basis_made_of_its_frequencies_is_read() -> None:
     assert report.facts is not None
     assert report.facts.query("SELECT unread_slots FROM model")[0]["unread_slots"] == 0
     assert exit_code(report, "error") == 0
+
+
+def test_an_attention_that_starts_at_zero_passes() -> None:
+    """Zeros in the last layer of a branch that began far before the join: bias, join and norm stand behind it."""
+    text = """g (float[1, 12, 48] x) => (float[1, 12, 10] y) {
+        q = MatMul(x, wq) k = MatMul(x, wk) v = MatMul(x, wv)
+        t = Transpose<perm=[0, 2, 1]>(k) s = MatMul(q, t) z = Mul(s, scale) p = Softmax(z) a = MatMul(p, v)
+        u = Reshape(a, rows) r = Identity(u) o = MatMul(r, closed) b = Add(offset, o) j = Add(x, b)
+        n = LayerNormalization(j, one) y = MatMul(n, wo)
+    }"""
+    stored = weights(closed=np.zeros((48, 48), np.float32), offset=normal(48, std=0.1)) | {
+        "rows": np.array([1, 12, 48])
+    }
+    assert measured(text, stored, "y").std() > 0.1
+    assert found(text, stored, phase="init") == (0, [])
+    assert found(text.replace("j = Add(x, b)", "j = Identity(b)"), stored, phase="init")[0] == 1
+
+
+def test_a_reciprocal_is_a_step_of_a_norm() -> None:
+    """1 / rms of embeddings of std 0.003 is 300 and more: a factor of the norm, not the signal."""
+    text = """g (float[1, 12, 48] x) => (float[1, 12, 10] y) {
+        e = MatMul(x, wq) s = Mul(e, e) m = ReduceMean(s, last) f = Add(m, tiny) r = Sqrt(f) d = Div(unit, r)
+        n = Mul(e, d) y = MatMul(n, wo)
+    }"""
+    stored = weights(wq=normal(48, 48, std=0.0008)) | {
+        "last": np.array([-1]), "tiny": np.float32(1e-9), "unit": np.float32(1),
+    }  # fmt: skip
+    assert measured(text, stored, "d").std() > 10
+    code, errors = found(text, stored, phase="init", rules={"IL201": {"max_gain": 16.0}, "IL202": {"min_gain": 1e-6}})
+    assert (code, errors) == (0, [])
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_one_output_alone_can_lose_the_signal(lost: bool) -> None:  # noqa: FBT001 - a parametrised truth
+    """A regressor whose only answer is its bias, to the last bit."""
+    text = "g (float[1, 48] x) => (float[1, 1] y) { h = MatMul(x, wq) r = Relu(h) y = Gemm(r, wo, bias) }"
+    stored = weights(wo=normal(48, 1, std=1e-9 if lost else 1e-5), bias=np.full(1, 0.5, np.float32))
+    assert (np.ptp(measured(text, stored, "y")) < 1e-7) == lost
+    assert found(text, stored, phase="trained") == ((1, [("IL202", "y")]) if lost else (0, []))

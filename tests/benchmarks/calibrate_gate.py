@@ -60,6 +60,8 @@ class Case:
     findings: tuple[Finding, ...]
     refusal: str | None
     record: dict[str, object]
+    apart: bool = False
+    layers: int = 0
 
     @property
     def counting(self) -> list[Finding]:
@@ -151,8 +153,9 @@ class Bench:
         sidecar = path.with_suffix(".json")
         record = json.loads(sidecar.read_text()) if sidecar.exists() else {}
         half = half_of(path, self.apart)
+        apart = bool(self.apart & {folder.resolve() for folder in path.parents})
         if kept["refusal"]:
-            return Case(path, label, half, 2, None, (), str(kept["refusal"]), record)
+            return Case(path, label, half, 2, None, (), str(kept["refusal"]), record, apart)
         facts = self.facts(path)
         blame = {(place): msgspec.convert(layers, tuple[Blamed, ...]) for _, place, layers in kept["blamed"]}  # type: ignore[attr-defined]
         judgement = judge(self.rules, facts, Settings(), path.name, lambda place, _grows: blame.get(place, ()))
@@ -160,9 +163,11 @@ class Bench:
         order = {"error": 0, "warning": 1, "note": 2}
         findings = tuple(sorted(judged, key=lambda item: (order[item.severity], item.depth or 0.0)))
         report = initlint.Report(findings=findings)
-        phase = facts.query("SELECT phase FROM model")[0]["phase"]
+        phase, layers = facts.query("SELECT phase, layers FROM model")[0].values()
         facts.connection.close()
-        return Case(path, label, half, exit_code(report, "error"), str(phase), findings, None, record)
+        return Case(
+            path, label, half, exit_code(report, "error"), str(phase), findings, None, record, apart, int(layers or 0)
+        )
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -321,6 +326,37 @@ def verdicts(cases: Sequence[Case]) -> None:
     )
 
 
+def by_source(cases: Sequence[Case]) -> None:
+    """Working trained models by where they come from, and those that have a layer to be judged."""
+    groups = {
+        "published, development": lambda case: case.label == "trained" and case.half == "development",
+        "published, validation": lambda case: case.label == "trained" and case.half == "validation" and not case.apart,
+        "published, collected last": lambda case: case.label == "trained" and case.apart,
+        "published, validation and last": lambda case: case.label == "trained" and case.half == "validation",
+        "trained here": lambda case: case.label == "trained here",
+    }
+    rows = []
+    for title, chosen in groups.items():
+        found = [case for case in cases if chosen(case)]
+        running = [case for case in found if case.exit != 2 or runs(case.path)]
+        layered = [case for case in found if case.layers]
+        rows.append(
+            (
+                title, len(found), len({family(case.path) for case in found}),
+                interval(sum(case.exit == 1 for case in found), len(found)),
+                interval(sum(case.exit == 1 for case in layered), len(layered)),
+                interval(sum(case.exit == 2 for case in running), len(running)),
+                interval(sum(case.phase == "trained" for case in layered), len(layered)),
+            )
+        )  # fmt: skip
+    table(
+        "Working trained models by source",
+        ("source", "models", "families", "exit 1", "exit 1, with layers", "exit 2, of what onnxruntime runs",
+         "phase trained, with layers"),
+        rows,
+    )  # fmt: skip
+
+
 def listing(cases: Sequence[Case], half: str) -> None:
     """Every case on the wrong side."""
     for case in cases:
@@ -391,6 +427,7 @@ def main() -> None:
         ],
     )
     verdicts(cases)
+    by_source(cases)
     for half in ("development", "validation"):
         by_rule(cases, half)
     if options.sweep:

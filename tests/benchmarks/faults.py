@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import onnx
 from forward_truth import Truth, forward
 from onnx import TensorProto, numpy_helper
 
+MEMORY = 6 << 30  # bytes that this process may ask for; a model that needs more counts as one that does not run
 SLOTS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "LSTM": 1, "GRU": 1, "RNN": 1}
 FLOAT = TensorProto.FLOAT
 
@@ -249,6 +251,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=2_000_000)
     parser.add_argument("--phase", choices=("init", "trained"), default="init")
     options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     options.out.mkdir(parents=True, exist_ok=True)
     files = [f for p in options.models for f in (sorted(p.glob("*.onnx")) if p.is_dir() else [p])]
     for path in files:
