@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -576,13 +578,15 @@ def test_locations_of_data_files_are_found_without_reading_a_model(length: int) 
 
 def test_text_that_is_no_utf8_is_refused() -> None:
     """In the name of anything: no library could use it."""
-    for place in ("node", "operator", "graph", "output"):
+    for place in ("node", "operator", "graph", "output", "operator set"):
         made = model_with([node("Relu", ["x"], ["QQQQ" if place == "output" else "y"], name="QQQQ" if place == "node" else "n")],
                           outputs=("QQQQ" if place == "output" else "y",))  # fmt: skip
         if place == "operator":
             made.graph.node[0].op_type = "QQQQ"
         if place == "graph":
             made.graph.name = "QQQQ"
+        if place == "operator set":
+            made.opset_import.add(domain="QQQQ", version=1)
         with pytest.raises(Refusal) as refusal, open_model(made.SerializeToString().replace(b"QQQQ", b"Q\xff\xfeQ")):
             pass
         assert refusal.value.reason == Reason.MALFORMED
@@ -600,6 +604,37 @@ def test_names_of_functions_are_text(place: str) -> None:
     with pytest.raises(Refusal) as refusal, open_model(data.replace(b"QQQQ", b"Q\xff\xfeQ")):
         pass
     assert refusal.value.reason == Reason.MALFORMED
+
+
+def test_files_are_counted_and_closed(tmp_path: Path) -> None:
+    """The model's and those of its data, by their bytes; none stays open."""
+    made = TensorProto(name="w", data_type=1, dims=[4], data_location=1)
+    made.external_data.add(key="location", value="w.bin")
+    (tmp_path / "w.bin").write_bytes(b"\0" * 16 + b"rest")
+    (tmp_path / "m.onnx").write_bytes(model_with([node("Mul", ["x", "w"], ["y"])], stored=[made]).SerializeToString())
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir())) if descriptors.is_dir() else 0
+    with open_model(tmp_path / "m.onnx") as model:
+        assert (model.path, model.size) == (str(tmp_path / "m.onnx"), (tmp_path / "m.onnx").stat().st_size + 20)
+        assert next(model.initializers()).read().tolist() == [0, 0, 0, 0]
+    assert (len(list(descriptors.iterdir())) if descriptors.is_dir() else 0) == before
+
+
+def test_what_only_looks_like_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something that has one part of a model; a message that protobuf's own recursion does not reach the end of."""
+    for odd in (SimpleNamespace(graph=1), SimpleNamespace(opset_import=[])):
+        with pytest.raises(Refusal) as refusal, open_model(odd):
+            pass
+        assert refusal.value.reason == Reason.USAGE
+
+    class Deep:
+        def ParseFromString(self, _: bytes) -> None:  # noqa: N802 - protobuf's name
+            raise RecursionError
+
+    monkeypatch.setattr("initlint.model.ModelProto", Deep)
+    with pytest.raises(Refusal) as refusal, open_model(model_of(PLAIN).SerializeToString()):
+        pass
+    assert refusal.value.reason == Reason.TOO_DEEP
 
 
 def test_a_model_in_memory_has_no_files() -> None:

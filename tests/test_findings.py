@@ -111,9 +111,12 @@ def test_the_fix_names_the_layer_to_blame() -> None:
 
 def test_the_record_of_a_rule() -> None:
     """Its words, its parameters and severity in force, and how many rows came out how."""
-    facts = build({"model": [{"phase": "init"}], "layer": [ROW, {**ROW, "gain": 1.0}, {**ROW, "gain": None}]})
-    (record,) = judge([rule()], facts, Settings(overrides={"XX001": {"severity": "note", "most": 3.5}}), "m").rules
-    assert (record.failed, record.passed, record.not_applicable, record.unknown) == (1, 1, 0, 1)
+    rows = [ROW] * 2 + [{**ROW, "gain": 1.0}] * 3 + [{**ROW, "gain": None}] * 5 + [{**ROW, "fan_in": 7.0}] * 4
+    settings = Settings(overrides={"XX001": {"severity": "note", "most": 3.5}})
+    (record,) = judge(
+        [rule(given="fan_in = 8")], build({"model": [{"phase": "init"}], "layer": rows}), settings, "m"
+    ).rules
+    assert (record.failed, record.passed, record.not_applicable, record.unknown) == (2, 3, 4, 5)
     assert (record.severity, record.parameters, record.references) == ("note", {"most": 3.5}, ("He",))
     assert (record.what, record.why, record.limits, record.fix) == ("w", "y", "l", WORDS.fix)
 

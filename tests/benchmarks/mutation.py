@@ -88,8 +88,8 @@ TARGETS = {
     ),
     "weights": Target(_whole("weights", "moments", "channels"), ("tests/test_weights.py", "tests/test_weights_exact.py", "tests/test_channels.py")),
     "rules": Target(
-        _whole("rules", "rulecheck", "rulefile", "facts"),
-        ("tests/test_rules.py", "tests/test_rule_limits.py", "tests/test_rulefile.py", "tests/test_rule_packs.py", "tests/test_gathered.py"),
+        _whole("rules", "causes", "rulecheck", "rulefile", "facts"),
+        ("tests/test_rules.py", "tests/test_rule_limits.py", "tests/test_rulefile.py", "tests/test_findings.py", "tests/test_facts.py"),
         ("IL",),
     ),
     "waivers": Target(_whole("waivers"), ("tests/test_waivers.py",)),
