@@ -1,16 +1,19 @@
 """What a finding says: its place, its words, its values, its identity; and which settings of rules are understood."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from initlint.causes import gathered
+from initlint.causes import folded, gathered
 from initlint.errors import Reason, Refusal
 from initlint.facts import build
 from initlint.report import Blamed, Finding, fingerprint
 from initlint.rulecheck import check, load
-from initlint.rulefile import Level, Rule, Text, built_in, parameters_for, render
+from initlint.rulefile import Example, Level, Rule, Text, built_in, parameters_for, render
 from initlint.rules import Settings, check_settings, judge, selected
 from tests.reports import a_finding
 
@@ -51,6 +54,14 @@ def test_a_finding_says_where_and_what() -> None:
     assert finding.counts
 
 
+def test_a_finding_whose_words_name_no_column_is_somewhere_all_the_same() -> None:
+    """What says where it is does not depend on what the rule has to say."""
+    words = Text("t", "m", "w", "y", "f", "l", ())
+    (finding,) = found(rule(when="gain > 2", text=words, params={}), ROW)
+    assert (finding.place, finding.node, finding.op, finding.weight, finding.depth) == ("fc1", "n1", "Gemm", "w1", 2.0)
+    assert finding.fingerprint == fingerprint("XX001", "models/m.onnx", "n1", "weight")
+
+
 def test_a_finding_of_little_is_still_somewhere() -> None:
     """A row without node, operator, weight and depth has a place; one without a name has the model's."""
     bare = {"name": "fc1", "gain": 4.0}
@@ -71,6 +82,7 @@ def test_the_phase_chooses_parameters() -> None:
     ):  # fmt: skip
         assert len(found(one, {**ROW, "gain": gain}, phase=phase)) == verdict
     assert parameters_for(rule(params={"most": 1.0}), "init") == {"most": 1.0}
+    assert [parameters_for(one, phase) for phase in ("init", "trained")] == [{"most": 3.0}, {"most": 5.0}]
     assert parameters_for(rule(params={"most": 1.0}), None, {"most": 2.0, "severity": "note"}) == {"most": 2.0}
     for values, words in (({"mst": 1}, "did you mean most"), ({"zzz": 1}, "it has most")):
         with pytest.raises(Refusal, match=words) as refusal:
@@ -126,6 +138,13 @@ def test_rows_come_along_the_graph() -> None:
     rows = [{**ROW, "name": name, "position": position} for name, position in (("c", 3), ("a", 1), ("b", 2))]
     assert [item.place for item in found(rule(), *rows)] == ["a", "b", "c"]
     assert [item.place for item in found(rule(report="first"), *rows)] == ["a"]
+    words = Text("t", "m", "w", "y", "f", "l", ())
+    tensors = [{"name": row["name"], "position": row["position"], "std": 1.0} for row in rows]
+    assert [item.place for item in found(rule(over="tensor", when="std > 0", text=words, params={}), *tensors)] == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 def test_three_of_one_fingerprint() -> None:
@@ -170,12 +189,75 @@ def test_a_cause_explains_what_is_at_or_behind_it(cause: Any, effect: Any, *, fo
     assert pair({**names[0], **cause}, {**names[1], **effect}, report="first") == (True, False)
 
 
+RANKS = ["note", "warning", "error"]
+MADE = st.builds(
+    lambda code, rank, node, place, depth: a_finding(place, code=code, severity=RANKS[rank], node=node, depth=depth, over="layer"),
+    st.sampled_from(["XX001", "XX002", "XX003", "XX004"]), st.integers(0, 2), st.sampled_from([None, "n", "o"]),
+    st.sampled_from("pqr"), st.sampled_from([None, 0.0, 1.0, 2.0, 3.0, 4.0]),
+)  # fmt: skip
+
+
+@cache
+def chains(*, first: bool) -> tuple[Rule, ...]:
+    """Rules that explain one another; with `first` the last of them speaks for the whole signal."""
+    second, last = ("XX003",) if first else ("XX003", "XX004"), ("XX001",) if first else ()
+    return (
+        rule("XX001", supersedes=("XX002", "XX003")), rule("XX002", supersedes=second), rule("XX003"),
+        rule("XX004", report="first" if first else "all", supersedes=last),
+    )  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(MADE, max_size=9), st.booleans())
+def test_folding_against_its_definition(findings: list[Finding], first: bool) -> None:  # noqa: FBT001 - hypothesis's way
+    """Each under the first that explains it, no less severe; all of a chain name its top; each names what it explains."""
+    rules = chains(first=first)
+    by_code = {item.code: item for item in rules}
+
+    def explains(cause: Finding, effect: Finding) -> bool:
+        if effect.code not in by_code[cause.code].supersedes or RANKS.index(cause.severity) < RANKS.index(
+            effect.severity
+        ):
+            return False
+        behind = cause.depth is not None and effect.depth is not None and effect.depth >= cause.depth
+        near = cause.place == effect.place or (cause.node is not None and cause.node == effect.node)
+        return behind or near or by_code[cause.code].report == "first"
+
+    under = {
+        index: next(place for place, cause in enumerate(findings) if explains(cause, effect))
+        for index, effect in enumerate(findings)
+        if any(explains(cause, effect) for cause in findings)
+    }
+    for index, told in enumerate(folded(findings, rules)):
+        top = index
+        while top in under:
+            top = under[top]
+        said = None if top == index else f"{findings[top].code} {findings[top].place}"
+        assert told.folded_under == said
+        below = tuple(f"{findings[i].code} {findings[i].place}" for i, parent in under.items() if parent == index)
+        assert told.folded == below
+
+
+def test_a_flood_is_named_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finding names the first of many that it explains; every one of them says by which it is explained."""
+    monkeypatch.setattr("initlint.causes.NAMED", 3)
+    cause = a_finding("p", code="XX002", over="layer")
+    flood = [a_finding("p", code="XX001", over="layer") for _ in range(5)]
+    told = folded([cause, *flood], [rule(), rule("XX002", supersedes=("XX001",))])
+    assert told[0].folded == ("XX001 p",) * 3
+    assert [item.folded_under for item in told[1:]] == ["XX002 p"] * 5
+    gemm = [a_finding(name, values={"op": "Gemm"}) for name in "abcdef"]
+    found_alike = alike(*gemm)
+    assert found_alike[0] == (None, ("IL202 b", "IL202 c", "IL202 d"))
+    assert [under for under, _ in found_alike[1:]] == ["IL202 a"] * 5
+
+
 @pytest.mark.parametrize(
     ("explains", "circle"),
     [
         ((("ACME002",), (), ()), False), ((("ACME002", "ACME003"), ("ACME003",), ()), False), ((("ACME001",), (), ()), True),
         ((("ACME002",), ("ACME001",), ()), True), ((("ACME002",), ("ACME003",), ("ACME001",)), True),
-        (((), ("ACME003",), ("ACME002",)), True), ((("ACME009",), (), ()), False),
+        (((), ("ACME003",), ("ACME002",)), True), ((("ACME002",), ("ACME003",), ("ACME002",)), True), ((("ACME009",), (), ()), False),
     ],
 )  # fmt: skip
 def test_rules_that_explain_each_other_are_refused(
@@ -223,13 +305,13 @@ def test_settings_that_name_what_there_is_not() -> None:
     """With the nearest there is, where one is near."""
     rules = [rule("XX001"), rule("XX102")]
     check_settings(rules, Settings(("XX",), ("XX1", "nxx001"), {"XX001": {"most": 1.0, "severity": "note"}}))
-    for settings, words in (
+    for wrong, words in (
         (Settings(("YY",)), "no rule starts with YY$"), (Settings(("XX00X",)), "no rule starts with XX00X; did you mean XX001"),
         (Settings(None, ("ZZ",)), "no rule starts with ZZ"), (Settings(overrides={"XX002": {}}), "no rule XX002; did you mean"),
         (Settings(overrides={"Q": {}}), "there is no rule Q$"), (Settings(overrides={"XX001": {"mots": 1}}), "did you mean most"),
     ):  # fmt: skip
         with pytest.raises(Refusal, match=words) as refusal:
-            check_settings(rules, settings)
+            check_settings(rules, wrong)
         assert refusal.value.reason == Reason.CONFIG
 
 
@@ -271,6 +353,7 @@ def test_templates_filled_in() -> None:
         ({"text": Text("{gian}", "m", "w", "y", "f", "l", ())}, "text.title: has no column or parameter 'gian'; did you mean gain"),
         ({"text": Text("t", "{Gain}", "w", "y", "f", "l", ())}, "text.message: {Gain} is not"),
         ({"text": Text("t", "m", "w", "y", "{gain!s}", "l", ())}, "text.fix: {gain} is not"),
+        ({"example": (Example("pass", {"gain": 1.0}), Example("fail", {"gian": 1.0}))}, "example[1]: has no column 'gian'"),
     ],
 )  # fmt: skip
 def test_a_rule_that_is_wrong(change: dict[str, Any], words: str) -> None:

@@ -264,6 +264,18 @@ def test_entries_of_a_tensor_in_a_file(beside: Callable[..., StoredTensor], tmp_
         assert refusal.value.reason == Reason.TENSOR
 
 
+@pytest.mark.parametrize("key", ["location", "offset", "QQ"])
+def test_entries_are_text(tmp_path: Path, key: str) -> None:
+    """Keys and values that are no UTF-8 are refused, not guessed at."""
+    proto = tensor("uint8", 1, data_location=1)
+    proto.external_data.add(key=key, value="x" if key == "QQ" else "QQ")
+    broken = TensorProto.FromString(proto.SerializeToString().replace(b"QQ", b"\xff\xfe"))
+    reader = TensorReader(BytesSource(b""), ExternalFiles(str(tmp_path / "model.onnx")), lambda _: None)
+    with pytest.raises(Refusal) as refusal:
+        reader.tensor(broken, "w")
+    assert refusal.value.reason == Reason.MALFORMED
+
+
 def sha1(content: bytes) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
