@@ -144,6 +144,7 @@ ACCEPTED: dict[str, Case] = {
     "the largest stride": make("MaxPool", "x", kernel_shape=[3], strides=[2**31 - 1]),
     "pooling": make("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 0, 0], auto_pad="NOTSET"),
     "pooling the same": make("AveragePool", "x", kernel_shape=[2, 2], auto_pad="SAME_LOWER"),
+    **{f"padding {kind or 'of no kind'}": convolution(auto_pad=kind, loads=kind != "") for kind in ("SAME_UPPER", "VALID", "")},
     "quantised convolution": make(
         "QLinearConv", "x", zeros(), zeros(dtype=U8), zeros(4, 2, 3, 3, dtype=U8), zeros(), zeros(dtype=U8), zeros(),
         zeros(dtype=U8), fed=TensorProto.UINT8,

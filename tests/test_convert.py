@@ -275,6 +275,13 @@ def test_an_unwanted_output_of_a_function_need_not_be_computed() -> None:
         assert [item.op for item in model.nodes()] == ["Relu"]
 
 
+def test_an_output_left_out_inside_a_function() -> None:
+    """Has no name there either."""
+    inner = [node("LSTM", ["a", "a", "a"], ["", "b", ""])]
+    with opened(model_with([call("F", ["x"], ["y"])], functions=[function("F", ["a"], ["b"], inner)])) as model:
+        assert next(model.nodes()).outputs == ("", "y", "")
+
+
 def test_calls_that_multiply_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nodes of a function are counted with those of the functions it calls, and itself the call; so are a model's."""
     leaf = function("G", ["a"], ["b"], [node("Relu", ["a"], ["c"]), node("Neg", ["c"], ["b"])])
@@ -344,10 +351,11 @@ def test_sparse_and_typed_attributes() -> None:
     sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.array([1], np.int64)), [3])
     kind = helper.make_tensor_type_proto(1, [1])
     made = model_with([node("Foo", ["x"], ["y"], domain="d", s=sparse, p=kind, q=[kind])])
+    made.graph.node[0].attribute.add(name="r", type=AttributeProto.SPARSE_TENSORS).sparse_tensors.append(sparse)
     with opened(made) as model:
         found = next(model.nodes()).attributes
         assert found["s"].read().tolist() == [0, 5, 0]  # type: ignore[union-attr]
-        assert (found["p"], found["q"]) == ("", "")
+        assert (found["p"], found["q"], found["r"]) == ("", "", "")
 
 
 def test_attributes_that_are_no_attributes() -> None:
@@ -578,13 +586,17 @@ def test_locations_of_data_files_are_found_without_reading_a_model(length: int) 
 
 def test_text_that_is_no_utf8_is_refused() -> None:
     """In the name of anything: no library could use it."""
-    for place in ("node", "operator", "graph", "output", "operator set"):
+    for place in ("node", "operator", "graph", "output", "operator set", "attribute", "reference"):
         made = model_with([node("Relu", ["x"], ["QQQQ" if place == "output" else "y"], name="QQQQ" if place == "node" else "n")],
                           outputs=("QQQQ" if place == "output" else "y",))  # fmt: skip
         if place == "operator":
             made.graph.node[0].op_type = "QQQQ"
         if place == "graph":
             made.graph.name = "QQQQ"
+        if place in {"attribute", "reference"}:
+            made.graph.node[0].attribute.add(name="QQQQ" if place == "attribute" else "a", i=1, type=AttributeProto.INT)
+        if place == "reference":
+            made.graph.node[0].attribute[0].ref_attr_name = "QQQQ"
         if place == "operator set":
             made.opset_import.add(domain="QQQQ", version=1)
         with pytest.raises(Refusal) as refusal, open_model(made.SerializeToString().replace(b"QQQQ", b"Q\xff\xfeQ")):

@@ -4,6 +4,7 @@ import math
 import sqlite3
 from typing import Any
 
+import numpy as np
 import pytest
 
 from initlint import facts as module
@@ -27,7 +28,8 @@ def value_of(value: object, column: str = "gain") -> Any:
     [
         (None, None), (0.0, 0.0), (-1.5, -1.5), (math.inf, None), (-math.inf, None), (math.nan, None), (7, 7.0),
         (2**63 - 1, float(2**63 - 1)), (2**63, float(2**63)), (-(2**63), -float(2**63)), (-(2**63) - 1, -float(2**63)),
-        (2**200, float(2**200)), (True, 1.0), (False, 0.0),
+        (2**200, float(2**200)), (True, 1.0), (False, 0.0), (np.float64(2.5), 2.5), (np.float32(2.5), 2.5), (np.int64(7), 7.0),
+        (np.float64(math.nan), None), (np.float32(math.inf), None),
     ],
 )  # fmt: skip
 def test_numbers(value: object, expected: float | None) -> None:
@@ -57,6 +59,17 @@ def test_a_column_that_there_is_not() -> None:
         build({"layer": [{"name": "a"}, {"zzz": 1, "gian": 2.0}]})
     assert value_of("a", "name") == "a"
     assert build({"layer": [{"name": "a"}]}).query("SELECT gain FROM layer") == [{"gain": None}]
+    full = {column.name: "a" if column.kind == "TEXT" else 1 for column in TABLES["layer"].columns}
+    assert build({"layer": [full]}).query("SELECT * FROM layer") == [full]
+
+
+def test_columns_that_all_rows_share() -> None:
+    """Given once; a row's own value stands above."""
+    found = build({"layer": [{"name": "a"}, {"name": "b", "phase": "trained"}]}, {"phase": "init"})
+    assert found.query("SELECT name, phase FROM layer") == [
+        {"name": "a", "phase": "init"},
+        {"name": "b", "phase": "trained"},
+    ]
 
 
 def test_tables_are_strict() -> None:
@@ -125,14 +138,18 @@ def test_what_a_rule_may_not_say(sql: str) -> None:
         empty().judge(sql, {})
 
 
-def test_the_program_itself_is_not_bound() -> None:
+def test_the_program_itself_is_not_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """What holds for a query ends with it, also with one that failed: neither rules nor budget stay behind."""
+    monkeypatch.setattr(module, "MOST_CALLS", 3)
+    monkeypatch.setattr(module, "STEPS", 1000)
     found = build({"layer": [{"name": "a"}]})
     found.query("SELECT 1")
     with pytest.raises(Refusal):
         found.query("DELETE FROM layer")
     with pytest.raises(sqlite3.Error):
         found.judge("SELECT nothing FROM layer", {})
+    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT max(i) FROM n"
+    assert found.connection.execute(count).fetchone()[0] == 100_000
     found.connection.execute("DELETE FROM layer")
     assert found.query("SELECT count(*) AS n FROM layer") == [{"n": 0}]
 

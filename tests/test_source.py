@@ -88,6 +88,7 @@ def test_reading_by_position(tmp_path: Path, kind: str) -> None:
     }
     opened = made[kind]()
     assert opened.size == 200
+    assert str(opened.location) == (str(tmp_path / "bytes") if kind == "file" else "<memory>")
     for offset, count in ((0, 200), (0, 1), (199, 1), (50, 100), (200, 0), (0, 0)):
         buffer = np.zeros(count, np.uint8)
         opened.read_into(offset, buffer.data)
