@@ -401,6 +401,17 @@ def test_links_inside_the_folder_are_followed(tmp_path: Path) -> None:
         ExternalFiles(str(tmp_path / "m" / "model.onnx")).open("data")
 
 
+def test_a_part_of_a_tensors_bytes() -> None:
+    """Any part, in memory of the reader's own or of the caller's; nothing is read for nothing."""
+    found = StoredTensor("w", "uint8", (20,), BytesSource(bytes(range(100))), 30, 20)
+    for start, stop in ((0, 20), (5, 9), (19, 20), (7, 7)):
+        assert found.read_bytes(start, stop).tolist() == list(range(30 + start, 30 + stop))
+        buffer = np.full(25, 255, np.uint8)
+        assert found.read_bytes(start, stop, buffer).tolist() == list(range(30 + start, 30 + stop))
+        assert buffer[: stop - start].tolist() == list(range(30 + start, 30 + stop))
+        assert buffer[stop - start :].tolist() == [255] * (25 - stop + start)
+
+
 # -- sparse tensors ----------------------------------------------------------------------------------------------------
 
 

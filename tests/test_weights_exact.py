@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from initlint import moments, weights
 from initlint.elements import BITS, FLOATS, Format, decode, format_of, nbytes_of, numpy_type, pack6
 from initlint.graph import StoredTensor
 from initlint.source import BytesSource
@@ -76,7 +77,9 @@ def check_whole(found: WeightStatistics, values: Values, dtype: str) -> None:
     assert (found.count, found.nans + found.infs) == (len(values), len(values) - len(exact))
     if not exact:
         assert (found.mean, found.variance, found.absmax, found.kurtosis, found.zeros) == (0.0, 0.0, 0.0, None, 0)
+        assert (found.minimum, found.maximum, found.subnormals, found.overflows, found.flushes) == (0.0, 0.0, 0, 0, 0)
         return
+    assert found.second_moment == found.variance + found.mean * found.mean
     largest = max(abs(item) for item in exact)
     mean = sum(exact, Fraction(0)) / len(exact)
     variance = sum((item - mean) ** 2 for item in exact) / len(exact)
@@ -185,6 +188,8 @@ def test_extreme_values(dtype: str) -> None:
     for array in cases(dtype):
         for shape in ((array.size // 12, 12), (3, array.size // 12, 4)):
             check(array, dtype, shape)
+        check(array[:12], dtype, (6, 2))
+        check(array[:12], dtype, (2, 6))
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -274,3 +279,75 @@ def test_a_mean_that_dwarfs_the_spread(dtype: str, offset: float) -> None:
     found = statistics(stored(dtype, array.tobytes(), (500,)))
     assert abs(Fraction(found.variance) - variance) <= variance / 10**6
     assert abs(Fraction(found.mean) - mean) <= abs(mean) * 4 * ULP
+
+
+# -- tensors of many chunks --------------------------------------------------------------------------------------------
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, chunk: int, widest: int) -> None:
+    """Chunks, rows and blocks of a few elements, so that small tensors meet every border between them."""
+    for name, value in (("CHUNK", chunk), ("WIDEST", widest), ("ROW", 5), ("SHORT", 3)):
+        monkeypatch.setattr(moments, name, value)
+    monkeypatch.setattr(weights, "CHUNK", chunk)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("chunk", "widest"), [(4, 8), (8, 8), (12, 96), (64, 512)])
+def test_the_borders_of_chunks(monkeypatch: pytest.MonkeyPatch, dtype: str, chunk: int, widest: int) -> None:
+    """However a tensor is cut, its figures are exact: by rows, by parts of a row, by several repeats at once."""
+    cut(monkeypatch, chunk, widest)
+    random = np.random.default_rng(chunk)
+    every = edges(dtype)
+    finite = every[np.isfinite(every.astype(np.float64))]
+    for shape in ((2, 61), (61, 2), (7, 3, 5), (3, 2, 19), (130,), (5, 1, 4)):
+        check(random.choice(finite, int(np.prod(shape))), dtype, shape)
+    if dtype in FLOATS and BITS[dtype] > 8:
+        odd = np.array([np.nan, np.inf, -np.inf]).astype(every.dtype)
+        check(np.concatenate([odd, random.choice(finite, 33), odd, odd]), dtype, (6, 7))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_mean_that_dwarfs_the_spread_beside_what_is_no_number(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    """The sums are about the mean of the first chunk; what is left out of them is left out of that, too."""
+    cut(monkeypatch, 8, 64)
+    step = np.array(1 + 2.0 ** -WIDTHS[dtype]).astype(dtype)
+    array = np.resize(np.array([1.0, step, np.nan, step, np.inf], dtype), 40)
+    check(array, dtype, (8, 5))
+    check(np.concatenate([np.full(8, np.nan, dtype), array[:32]]), dtype, (8, 5))
+
+
+def test_the_fourth_moment_of_a_large_tensor_is_of_every_nth_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly spread over the file; a tensor of up to so many elements enters whole."""
+    cut(monkeypatch, 8, 64)
+    values = np.random.default_rng(3).standard_normal(64)
+
+    def kurtosis(of: Any) -> float:
+        centred = of - of.mean()
+        return float((centred**4).mean() / (centred**2).mean() ** 2 - 3)
+
+    for most, every in ((64, 1), (63, 2), (32, 2), (31, 3), (16, 4), (8, 8)):
+        monkeypatch.setattr(moments, "FOURTH_ELEMENTS", most)
+        found = statistics(stored("float64", values.tobytes(), (64,)))
+        used = np.concatenate([values[start : start + 8] for start in range(0, 64, 8 * every)])
+        assert found.kurtosis == pytest.approx(kurtosis(used), rel=1e-9)
+        assert found.variance == pytest.approx(values.var(), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_losses_without_a_zero_in_sight(dtype: str, target: str) -> None:
+    """The bits of a chunk's smallest number say whether any is flushed: each number around the border alone."""
+    limits = format_of(target)
+    assert limits is not None
+    kind = edges(dtype).dtype
+    with np.errstate(all="ignore"):
+        border = np.array([limits.smallest_subnormal / 2, limits.smallest_subnormal, limits.largest]).astype(kind)
+    bits = border.view(f"u{BITS[dtype] // 8}")
+    near = np.concatenate(
+        [bits, bits + 1, bits - (bits > 0), bits + (1 << WIDTHS[dtype]), bits - (bits > 1 << WIDTHS[dtype])]
+    )
+    for number in near.astype(bits.dtype).view(kind):
+        if np.isfinite(float(number)):
+            for array in (np.array([number, number], kind), np.array([-number, number * 1], kind)):
+                found = statistics(stored(dtype, array.tobytes(), (2,)), target=limits)
+                check_lost(found, exactly(array), limits)

@@ -2,7 +2,7 @@
 
 In functions: a comparison, an arithmetic or boolean operator, a constant, a condition, a return, a check that is dropped. In
 tables at the top of a module: a number, an entry that is dropped. Left alone, since no behaviour is theirs: annotations,
-decorators, docstrings, messages (what is raised, f-strings), assertions, the `strict` of a zip. A mutant whose bytecode or
+decorators, docstrings, messages (what is raised, f-strings), assertions, the `strict` of a zip, the -1 of a reshape. A mutant whose bytecode or
 whose tables are those of the original, or of another mutant, is none.
 """
 
@@ -124,12 +124,17 @@ Place = tuple[ast.AST, str, int, ast.AST]
 def _places(root: ast.AST) -> Iterator[Place]:
     """(parent, field, index, node) of everything below a node that may change."""
     pending: list[ast.AST] = [root]
+    unknown: set[int] = set()
     while pending:
         parent = pending.pop()
         if isinstance(parent, ast.JoinedStr | ast.Assert | ast.arguments):
             continue
         if isinstance(parent, ast.keyword) and parent.arg == "strict":
             continue
+        if id(parent) in unknown and isinstance(parent, ast.UnaryOp):
+            continue
+        if isinstance(parent, ast.Call) and isinstance(parent.func, ast.Attribute) and parent.func.attr == "reshape":
+            unknown.update(map(id, parent.args))  # of -1 any negative number makes the same
         for name, value in ast.iter_fields(parent):
             if name in LEFT_ALONE:
                 continue

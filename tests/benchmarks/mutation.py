@@ -82,7 +82,7 @@ TARGETS = {
         ),
         (
             "tests/test_wire.py", "tests/test_source.py", "tests/test_model.py", "tests/test_tensors.py",
-            "tests/test_convert.py", "tests/test_contradictions.py", "tests/hostile/test_reader.py",
+            "tests/test_convert.py", "tests/test_contradictions.py", "tests/test_elements.py", "tests/test_schema.py", "tests/hostile/test_reader.py",
             "tests/fuzz/test_fuzz.py",
         ),
     ),
