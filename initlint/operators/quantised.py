@@ -18,6 +18,9 @@ RANGES = {
 }  # fmt: skip
 
 
+WHOLE = frozenset({"uint8", "int8", "uint16", "int16"})  # of a type of their own in numpy
+
+
 def _along(item: Draws, rank: int, axis: int) -> Array:
     """A scale or zero point against a tensor of `rank`: one number, one along `axis`, or of the tensor's own rank."""
     values = item.values
@@ -81,6 +84,7 @@ def dequantize_linear(node: Node, run: Run, x: Draws, scale: Draws, zero: Draws 
     rank = len(x.shape)
     axis = axis_in(number(node, "axis", 1), rank) if rank and scale.values.size > scale.values.shape[0] else 0
     _check(scale, rank, axis, x.shape)
+    _check_types(x, zero)
     return dequantise(run, x.values, scale, zero, axis, number(node, "block_size", 0))
 
 
@@ -99,6 +103,16 @@ def quantize_linear(node: Node, run: Run, x: Draws, scale: Draws, zero: Draws | 
 def _check(scale: Draws, rank: int, axis: int, shape: tuple[int, ...]) -> None:
     if len(scale.shape) == 1 and scale.shape[0] != 1 and (not rank or scale.shape[0] != shape[axis]):
         raise invalid(f"{scale.shape[0]} scales along an axis of a tensor of shape {shape}")
+
+
+def _check_types(x: Draws, zero: Draws | None) -> None:
+    """Codes and zero point are of one type; of computed codes the type is known where numpy has it."""
+    if not isinstance(zero, Stored):
+        return
+    stored = isinstance(x, Stored)
+    kind = x.dtype if stored else x.values.dtype.name
+    if kind != zero.dtype and (stored or (kind in WHOLE and zero.dtype in WHOLE)):
+        raise invalid(f"codes of type {kind} with a zero point of type {zero.dtype}")
 
 
 @operator("DynamicQuantizeLinear")

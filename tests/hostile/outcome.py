@@ -33,5 +33,5 @@ def faults_of(case: Case, code: int, report: Mapping[str, Any] | None, errors: s
             yield "analysed"
         elif errors.count("\n") != 1:
             yield "not one line on standard error"
-    elif refused:
+    elif refused and case.want != "judge":
         yield "refused"
