@@ -8,7 +8,7 @@ from initlint.site.fleet import Row
 
 __all__ = ["bars", "share", "trend"]
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 960, 220, 48, 24, 8
+WIDTH, HEIGHT = 960, 200  # stretched to the page; words stand beside, where they keep their size
 WIDEST = 48  # of one bar
 
 
@@ -18,37 +18,38 @@ def trend(runs: Sequence[Row], amounts: Sequence[Row]) -> str:
     for row in amounts:
         counts.setdefault(int(row["run"]), {})[row["verdict"]] = int(row["amount"])
     highest = max((sum(item.values()) for item in counts.values()), default=0) or 1
-    parts = [_frame(f"models by verdict over {len(runs)} runs", highest)]
+    parts = []
     for index, run in enumerate(runs):
         x, width = _place(index, len(runs))
         level = 0.0
         for verdict in VERDICTS:
             amount = counts.get(run["id"], {}).get(verdict, 0)
             if amount:
-                height = (HEIGHT - TOP - BOTTOM) * amount / highest
-                y = HEIGHT - BOTTOM - level - height
+                height = HEIGHT * amount / highest
+                y = HEIGHT - level - height
                 parts.append(
                     f'<rect class="v {verdict}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}">'
                     f"<title>run {run['id']}, {escape(run['started'][:16].replace('T', ' '))}: {amount:,} {verdict}</title></rect>"
                 )
                 level += height
     legend = "".join(f'<span><i class="swatch {verdict}"></i> {verdict}</span>' for verdict in VERDICTS)
-    return f'<figure>{"".join(parts)}{_ends(runs)}</svg><figcaption class="legend">{legend}</figcaption></figure>'
+    chart = _framed(parts, runs, highest, f"models by verdict over {len(runs)} runs")
+    return f'<figure>{chart}<figcaption class="legend">{legend}</figcaption></figure>'
 
 
 def bars(runs: Sequence[Row], amounts: Mapping[int, int], what: str) -> str:
     """A bar for each run."""
     highest = max(amounts.values(), default=0) or 1
-    parts = [_frame(what, highest)]
+    parts = []
     for index, run in enumerate(runs):
         amount = amounts.get(run["id"], 0)
         x, width = _place(index, len(runs))
-        height = (HEIGHT - TOP - BOTTOM) * amount / highest
+        height = HEIGHT * amount / highest
         parts.append(
-            f'<rect class="v plain" x="{x:.1f}" y="{HEIGHT - BOTTOM - height:.1f}" width="{width:.1f}" height="{height:.1f}">'
+            f'<rect class="v plain" x="{x:.1f}" y="{HEIGHT - height:.1f}" width="{width:.1f}" height="{height:.1f}">'
             f"<title>run {run['id']}: {amount:,}</title></rect>"
         )
-    return f"<figure>{''.join(parts)}{_ends(runs)}</svg></figure>"
+    return f"<figure>{_framed(parts, runs, highest, what)}</figure>"
 
 
 def share(verdicts: Mapping[str, int]) -> str:
@@ -65,30 +66,19 @@ def share(verdicts: Mapping[str, int]) -> str:
     return f'<svg class="share" viewBox="0 0 {WIDTH} 14" preserveAspectRatio="none" role="img" aria-label="models by verdict">{"".join(parts)}</svg>'
 
 
-def _frame(label: str, highest: int) -> str:
-    lines = []
-    for part in (0.0, 0.5, 1.0):
-        y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * part
-        mark = f"{highest * part:,.0f}" if part != 0.5 or highest % 2 == 0 else ""
-        lines.append(
-            f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - 8}"/><text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{mark}</text>'
-        )
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(lines)}'
+def _framed(parts: Sequence[str], runs: Sequence[Row], highest: int, label: str) -> str:
+    """Bars with their scale, and the first and the last run's names below."""
+    grid = "".join(f'<path class="grid" d="M0 {HEIGHT * part:.0f}H{WIDTH}"/>' for part in (0.0, 0.5, 1.0))
+    half = f"{highest // 2:,}" if highest % 2 == 0 else ""
+    ends = [f"run {run['id']}, {run['started'][:10]}" for run in (runs[0], runs[-1])]
+    return (
+        f'<div class="trend"><div class="scale"><span>{highest:,}</span><span>{half}</span><span>0</span></div>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{escape(label)}">{grid}{"".join(parts)}</svg></div>'
+        f'<div class="ends">{"".join(f"<span>{escape(words)}</span>" for words in ends)}</div>'
+    )
 
 
 def _place(index: int, amount: int) -> tuple[float, float]:
-    step = (WIDTH - LEFT - 8) / max(amount, 1)
+    step = WIDTH / max(amount, 1)
     width = min(WIDEST, step * 0.8)
-    return LEFT + step * (index + 0.5) - width / 2, width
-
-
-def _ends(runs: Sequence[Row]) -> str:
-    """The first and the last run's names below the bars, each under its own."""
-    marks = []
-    for index in sorted({0, len(runs) - 1}):
-        x, width = _place(index, len(runs))
-        words = f"run {runs[index]['id']}, {runs[index]['started'][:10]}"
-        anchor = "middle" if len(runs) < 6 else "start" if index == 0 else "end"
-        at = x + width / 2 if anchor == "middle" else x if anchor == "start" else x + width
-        marks.append(f'<text x="{at:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{escape(words)}</text>')
-    return "".join(marks)
+    return step * (index + 0.5) - width / 2, width

@@ -7,7 +7,7 @@ from typing import Any
 from initlint.formats.words import number
 from initlint.site.fleet import slug
 
-__all__ = ["POLICY", "badge", "cell", "model_link", "page", "rule_link", "table"]
+__all__ = ["POLICY", "badge", "cell", "model_link", "name_cell", "page", "rule_link", "table"]
 
 POLICY = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; base-uri 'none'; form-action 'none'"
 VERDICTS = ("refused", "error", "warning", "note", "ok")
@@ -46,6 +46,11 @@ def badge(verdict: str) -> str:
 def model_link(name: str, up: str = "") -> str:
     """A model's name that leads to its page."""
     return f'<a href="{up}model/{slug(name)}.html">{escape(name)}</a>'
+
+
+def name_cell(name: str, up: str = "") -> str:
+    """A model's name in a cell that lets a long one break, so that a phone shows what stands beside it."""
+    return f'<td class="name">{model_link(name, up)}</td>'
 
 
 def rule_link(code: str, up: str = "") -> str:

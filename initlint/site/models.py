@@ -7,7 +7,7 @@ from math import ceil
 from initlint.formats import html_chart
 from initlint.formats.words import count
 from initlint.site.fleet import Fleet, Row
-from initlint.site.layout import badge, cell, model_link, page, rule_link, table
+from initlint.site.layout import badge, cell, model_link, name_cell, page, rule_link, table
 
 __all__ = ["PER_PAGE", "list_name", "model", "model_list"]
 
@@ -30,7 +30,7 @@ def model_list(fleet: Fleet, index: int, total: int) -> str:
             ("model", "verdict", "#errors", "#warnings", "#notes", "#layers", "#parameters", "phase", "#coverage"),
             (
                 (
-                    model_link(row["name"]), badge(row["verdict"]), cell(row["errors"]), cell(row["warnings"]), cell(row["notes"]),
+                    name_cell(row["name"]), badge(row["verdict"]), cell(row["errors"]), cell(row["warnings"]), cell(row["notes"]),
                     cell(row["layers"]), cell(row["parameters"]), escape(row["phase"] or ""), cell(row["coverage"]),
                 )
                 for row in fleet.models(index * PER_PAGE, PER_PAGE)
@@ -84,7 +84,7 @@ def _headline(row: Row) -> str:
     parts += [f"phase {escape(row['phase'])}"] if row["phase"] else []
     parts += [f"signal known for {row['coverage']:.0%}"] if row["coverage"] is not None else []
     parts += [escape(row["producer"])] if row["producer"] else []
-    return " . ".join(parts)
+    return " \u00b7 ".join(parts)
 
 
 def _versions(fleet: Fleet, history: Sequence[Row], layers: Sequence[Row]) -> str:

@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from html import escape
 
+from initlint.fleet.records import Verdict
 from initlint.formats.words import count
 from initlint.site import charts
 from initlint.site.fleet import Fleet
-from initlint.site.layout import badge, cell, model_link, page, rule_link, table
+from initlint.site.layout import badge, cell, model_link, name_cell, page, rule_link, table
 
 __all__ = ["overview", "rule_list"]
 
 WORST = 25  # models listed on the first page
+FAULTY: tuple[Verdict, ...] = ("refused", "error", "warning")
 
 
 def overview(fleet: Fleet) -> str:
@@ -43,14 +45,14 @@ def _body(fleet: Fleet) -> Iterator[str]:
         yield charts.trend(fleet.runs, fleet.trend())
     yield "<h2>Rules that count most</h2>"
     yield _rules(fleet, 15)
-    worst = [row for row in fleet.models(most=WORST) if row["verdict"] in {"refused", "error", "warning"}]
+    worst = [row for row in fleet.models(most=WORST) if row["verdict"] in FAULTY]
     if worst:
         yield "<h2>Worst models</h2>"
         yield table(
             ("model", "verdict", "#errors", "#warnings", "why"),
             (
                 (
-                    model_link(row["name"]),
+                    name_cell(row["name"]),
                     badge(row["verdict"]),
                     cell(row["errors"]),
                     cell(row["warnings"]),
@@ -59,7 +61,13 @@ def _body(fleet: Fleet) -> Iterator[str]:
                 for row in worst
             ),
         )
-        yield '<p><a href="models.html">All models</a></p>'
+        total = sum(summary.verdicts[level] for level in FAULTY)
+        shown = (
+            f"{len(worst)} of {count(total, 'model')} that are refused or have an error or a warning. "
+            if total > len(worst)
+            else ""
+        )
+        yield f'<p>{shown}<a href="models.html">All models</a></p>'
 
 
 def _why(fleet: Fleet, row: dict[str, object]) -> str:

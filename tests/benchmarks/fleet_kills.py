@@ -73,6 +73,7 @@ def _on_a_cluster(
         for _ in range(2):
             cluster.begin_worker()
         while counts.total() < options.rounds:
+            cluster.wait()
             process = start(
                 *_arguments(options.folder), "-s", store, "--cluster", cluster.address, "--resume", cwd=ROOT
             )
@@ -89,6 +90,7 @@ def _on_a_cluster(
                 run += 1
                 print(dict(counts), flush=True)
         if not _finished(store, run):
+            cluster.wait()
             _scan(options.folder, "-s", store, "--cluster", cluster.address, "--resume")
             _compare(store, run, whole)
     finally:

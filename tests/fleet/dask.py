@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.commandline import environment
@@ -36,6 +37,18 @@ class Cluster:
         """One more worker with one thread."""
         arguments = ("worker", self.address, "--no-nanny", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
         self.workers.append(self._begin(*arguments, "--local-directory", str(self.folder), **more))
+
+    def wait(self) -> None:
+        """Until the scheduler listens."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return
 
     def end(self) -> None:
         """Kill everything."""

@@ -12,6 +12,7 @@ import html5lib
 import pytest
 
 from initlint.site.fleet import slug
+from tests.browser import opened
 from tests.commandline import initlint
 from tests.fleet.harness import ask, fill, model
 
@@ -142,3 +143,39 @@ def test_in_a_browser(site: Path, tmp_path: Path) -> None:
     assert "1 found" in hits[1]
     assert "<img" not in result.stdout
     assert '<button type="button">' in result.stdout
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1200, False), (1200, True)])
+def test_looked_at(site: Path, tmp_path: Path, width: int, *, dark: bool) -> None:
+    """On a phone and a desk, by day and by night: nothing sticks out, no word lies on a bar or in its own colour."""
+    named = next(iter((site / "site/rule").glob("IL301.html")))
+    with opened(tmp_path) as browser:
+        for path in (
+            site / "site/index.html",
+            site / "site/models.html",
+            site / f"site/model/{slug('m/good0000.onnx')}.html",
+            named,
+        ):
+            browser.open(path, width=width, dark=dark)
+            assert browser.value("document.documentElement.scrollWidth") <= width, path
+            charts = browser.value(
+                """[...document.querySelectorAll('.trend')].map((chart) => {
+                    const below = chart.parentElement.querySelector('.ends').getBoundingClientRect();
+                    return [chart.querySelector('svg').getBoundingClientRect().bottom, below.top,
+                            getComputedStyle(chart.querySelector('.scale')).color, getComputedStyle(document.body).backgroundColor];
+                })"""
+            )
+            for bottom, below, ink, paper in charts:
+                assert bottom <= below
+                assert abs(brightness(ink) - brightness(paper)) > 80
+            if path.name in {"index.html", "IL301.html"}:
+                assert charts
+            assert browser.value(
+                "[...document.querySelectorAll('svg text')].every((t) => getComputedStyle(t).fill !== 'rgb(0, 0, 0)')"
+            )
+            assert browser.complaints() == []
+
+
+def brightness(colour: str) -> float:
+    """Of rgb(r, g, b): the mean."""
+    return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 3
