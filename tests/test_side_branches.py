@@ -198,7 +198,8 @@ def test_an_attention_that_starts_at_zero_passes() -> None:
     text = """g (float[1, 12, 48] x) => (float[1, 12, 10] y) {
         q = MatMul(x, wq) k = MatMul(x, wk) v = MatMul(x, wv)
         t = Transpose<perm=[0, 2, 1]>(k) s = MatMul(q, t) z = Mul(s, scale) p = Softmax(z) a = MatMul(p, v)
-        u = Reshape(a, rows) r = Identity(u) o = MatMul(r, closed) b = Add(offset, o) j = Add(x, b)
+        c = Tanh(a) d = Abs(c) e = Sqrt(d) f = Neg(e) g = Exp(f) i = Relu(g) l = Softplus(i) m = Sigmoid(l)
+        u = Reshape(m, rows) r = Identity(u) o = MatMul(r, closed) b = Add(offset, o) j = Add(x, b)
         n = LayerNormalization(j, one) y = MatMul(n, wo)
     }"""
     stored = weights(closed=np.zeros((48, 48), np.float32), offset=normal(48, std=0.1)) | {

@@ -360,7 +360,7 @@ def by_source(cases: Sequence[Case]) -> None:
 def listing(cases: Sequence[Case], half: str) -> None:
     """Every case on the wrong side."""
     for case in cases:
-        good = case.label in {"trained", "fresh, sound", "harmless fault"}
+        good = case.label in {"trained", "trained here", "fresh, sound", "harmless fault"}
         wrong = case.exit != (0 if good else 1)
         if case.half == half and (
             wrong
