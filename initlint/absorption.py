@@ -158,6 +158,11 @@ def masks(model: Model, index: Index) -> frozenset[str]:
         if any(node.op in CARRIERS or node.op in ENDS for node in index.consumers.get(tensor.name, ()))
         and _very_negative(tensor)
     ]
+    sources += [
+        node.outputs[0]
+        for node in model.nodes()
+        if node.op == "ConstantOfShape" and node.outputs and _very_negative(node.attributes.get("value"))
+    ]
     carried: set[str] = set()
     for source in sources:
         reached: set[str] = {source}

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
 import initlint
 from initlint.report import exit_code
@@ -231,3 +232,19 @@ def test_one_output_alone_can_lose_the_signal(lost: bool) -> None:  # noqa: FBT0
     stored = weights(wo=normal(48, 1, std=1e-9 if lost else 1e-5), bias=np.full(1, 0.5, np.float32))
     assert (np.ptp(measured(text, stored, "y")) < 1e-7) == lost
     assert found(text, stored, phase="trained") == ((1, [("IL202", "y")]) if lost else (0, []))
+
+
+def test_a_mask_of_a_computed_shape_is_one() -> None:
+    """Minus infinity filled to the length that comes in, its upper triangle added to the scores."""
+    text = """g (float[1, 12, 48] x) => (float[1, 12, 10] y) {
+        q = MatMul(x, wq) k = MatMul(x, wk) t = Transpose<perm=[0, 2, 1]>(k) s = MatMul(q, t) z = Mul(s, scale)
+        h = Shape(z) f = ConstantOfShape(h) u = Trilu<upper=1>(f, step) m = Add(z, u) p = Softmax(m) v = MatMul(x, wv)
+        a = MatMul(p, v) j = Add(x, a) y = MatMul(j, wo)
+    }"""
+    stored = weights() | {"step": np.array(1)}
+    model = model_of(text, {key: value for key, value in stored.items() if key in text})
+    fill = next(node for node in model.graph.node if node.op_type == "ConstantOfShape")
+    fill.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.full(1, -np.inf, np.float32))))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert np.isfinite(session.run(["y"], {"x": normal(1, 12, 48, std=1.0)})[0]).all()
+    assert exit_code(initlint.check(model, phase="trained"), "error") == 0
