@@ -1,11 +1,11 @@
-"""What the first operators that read an input say of its size: a free dimension that a weight decides is not guessed."""
+"""What the first operators that read an input say of it: a free dimension that a weight decides is not guessed."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
 
 from initlint.graph import Model, Node, StoredTensor, ValueInfo
 
-__all__ = ["dimension", "needed_sizes"]
+__all__ = ["dimension", "needed_sizes", "turned_round"]
 
 # Operators that give back the dimensions they are given.
 _SAME = frozenset(
@@ -122,3 +122,17 @@ def _asked(node: Node, name: str, rank: int, shapes: Mapping[str, tuple[int, ...
         yield 1, first[0]
     elif node.op == "LayerNormalization":
         yield from zip(range(rank - len(first), rank), first, strict=True) if len(first) <= rank else ()
+
+
+def turned_round(name: str, consumers: Mapping[str, list[Node]], passing: frozenset[str]) -> bool:
+    """Whether a mask says what is left out, not what is kept: all that reads it behind `passing` operators is Not."""
+    ends: set[str] = set()
+    pending, seen = deque([name]), {name}
+    while pending and len(seen) < _MOST:
+        for node in consumers.get(pending.popleft(), ()):
+            if node.op in passing:
+                pending.extend(item for item in node.outputs if item and item not in seen)
+                seen.update(node.outputs)
+            elif node.op not in {"Shape", "Size"}:
+                ends.add(node.op)
+    return ends == {"Not"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from initlint.extents import dimension, needed_sizes
+from initlint.extents import dimension, needed_sizes, turned_round
 from initlint.graph import Model, Node, ValueInfo
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Input(msgspec.Struct, frozen=True):
 
 
 SMALLEST_SIDE = 64  # of an image that is made smaller
+STEP = 32  # sides that are made smaller stay a multiple: networks halve them five times and join what they halved
 LARGEST_INPUT = 1 << 24  # elements: a volume of 256 x 256 x 256
 FLOATS = frozenset({"float32", "float64", "float16", "bfloat16"})
 INTEGERS = frozenset({"int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64"})
@@ -303,22 +304,12 @@ def _kind(
             return Kind.MASK, 0
         return Kind.SIGNAL, 0
     if info.dtype == "bool":
-        return (Kind.MASK if _MASK.search(info.name) and not _hides(info.name, consumers) else Kind.FLAG), 0
+        return (
+            Kind.MASK if _MASK.search(info.name) and not turned_round(info.name, consumers, _PASS) else Kind.FLAG
+        ), 0
     if info.dtype not in INTEGERS:
         return Kind.OTHER, 0
     return _integer_kind(info, consumers, model, rank)
-
-
-def _hides(name: str, consumers: Mapping[str, list[Node]]) -> bool:
-    """Whether a mask says what is left out, not what is kept: all that reads it turns it round first."""
-    ends: set[str] = set()
-
-    def visit(_: str, node: Node) -> bool:
-        ends.update({node.op} - _PASS - {"Shape", "Size"})
-        return False
-
-    _follow(name, consumers, visit)
-    return ends == {"Not"}
 
 
 def _integer_kind(info: ValueInfo, consumers: Mapping[str, list[Node]], model: Model, rank: int) -> tuple[Kind, int]:
@@ -350,9 +341,10 @@ def _shape(
     for axis, extent in enumerate(declared):
         if isinstance(extent, int) and extent > 0:
             reducible = axis in images and shrink > 1 and extent >= SMALLEST_SIDE * shrink
-            shape.append(extent // shrink if reducible else extent)
+            size = extent // shrink // STEP * STEP if reducible else extent
+            shape.append(size)
             if reducible:
-                assumed.append(f"{info.name}[{axis}]={extent // shrink} instead of {extent}")
+                assumed.append(f"{info.name}[{axis}]={size} instead of {extent}")
             continue
         name = dimension(info, axis)
         if name in sizes:

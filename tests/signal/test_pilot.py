@@ -105,3 +105,28 @@ def test_an_image_that_costs_too_much_is_made_smaller(monkeypatch: pytest.Monkey
         found = propagate(model)
     assert found.inputs[0].shape == (1, 3, 56, 56)
     assert found.coverage == 1
+
+
+def test_sides_that_are_made_smaller_can_still_be_halved() -> None:
+    """A U-shaped network on 400 x 640: half of it, 200, is halved to 25 and then to 12, which does not double to 25."""
+    lines = ["h0 = Conv<pads=[1, 1, 1, 1]>(x, w0)"]
+    for step in range(1, 5):
+        lines.append(f"p{step} = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(h{step - 1})")
+        lines.append(f"h{step} = Conv<pads=[1, 1, 1, 1]>(p{step}, w{step})")
+    before = "h4"
+    for step in range(3, -1, -1):
+        lines += [
+            f'u{step} = Resize<mode="nearest">({before}, , double)',
+            f"c{step} = Concat<axis=1>(u{step}, h{step})",
+        ]
+        lines.append(f"d{step} = Conv<pads=[1, 1, 1, 1]>(c{step}, v{step})")
+        before = f"d{step}"
+    model = model_of(
+        f"g (float[1, 1, 400, 640] x) => (float[a, b, c, d] d0) {{ {' '.join(lines)} }}",
+        w0=noise(48, 1, 3, 3), double=np.array([1, 1, 2, 2], np.float32),
+        **{f"w{step}": noise(48, 48, 3, 3) for step in range(1, 5)}, **{f"v{step}": noise(48, 96, 3, 3) for step in range(4)},
+    )  # fmt: skip
+    with open_model(model) as opened:
+        found = propagate(opened)
+    assert found.shapes["d0"][2] < 400
+    assert not found.unknown
