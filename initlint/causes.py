@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -14,16 +13,15 @@ __all__ = ["folded", "gathered"]
 NAMED = 1000  # findings that one finding names as explained by it; all of them say by which they are
 
 
-@dataclass(slots=True)
-class _Causes:
+class _Causes(msgspec.Struct):
     """Where the findings of one rule and severity stand in the list: the first of all, of each node and place, by depth."""
 
     first: int
     rank: int
-    nodes: dict[str, int] = field(default_factory=dict)
-    places: dict[str, int] = field(default_factory=dict)
-    indices: list[int] = field(default_factory=list)  # of those that are less deep than all before them
-    depths: list[float] = field(default_factory=list)  # theirs, negative: ascending
+    nodes: dict[str, int] = msgspec.field(default_factory=dict)
+    places: dict[str, int] = msgspec.field(default_factory=dict)
+    indices: list[int] = msgspec.field(default_factory=list)  # of those that are less deep than all before them
+    depths: list[float] = msgspec.field(default_factory=list)  # theirs, negative: ascending
 
     def add(self, index: int, finding: Finding) -> None:
         """One more finding of the rule."""

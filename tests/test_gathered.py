@@ -9,12 +9,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import initlint
+from initlint.causes import gathered
 from initlint.config import Waiver
 from initlint.errors import Refusal
 from initlint.facts import empty
 from initlint.rulecheck import check, load
 from initlint.rulefile import built_in, read
-from initlint.rules import gathered
 from tests.reports import a_finding
 
 
