@@ -72,14 +72,18 @@ def _from_source(source: BytesSource | FileSource, path: str | None) -> Iterator
     kind = describe_kind(bytes(head))
     if kind is not None:
         raise Refusal(*kind)
-    skeleton = skeleton_of(source)
-    proto = _parse(skeleton)
     files = ExternalFiles(path)
     try:
-        reader = TensorReader(source, files, skeleton.payload_of)
-        yield _model(proto, reader, path or "<memory>", source.size, files)
+        yield _read(source, files, path)
     finally:
         files.close()
+
+
+def _read(source: BytesSource | FileSource, files: ExternalFiles, path: str | None) -> Model:
+    """The records alone: the message that they were made from, which may be as large, does not outlive them."""
+    skeleton = skeleton_of(source)
+    reader = TensorReader(source, files, skeleton.payload_of)
+    return _model(_parse(skeleton), reader, path or "<memory>", source.size, files)
 
 
 def _from_proto(source: Any) -> Iterator[Model]:

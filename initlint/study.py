@@ -1,7 +1,7 @@
 """Everything that was found out about one model, and the rows of the fact tables it becomes."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import log2
 from typing import Any
 
@@ -67,7 +67,7 @@ class Study(msgspec.Struct, frozen=True):
             self.probe.add_to(tensors, layers)
         rows: dict[str, Iterable[Mapping[str, Any]]] = {
             "model": [self._model_row(key, layers, config)],
-            "layer": layers,
+            "layer": _consumed(layers),
             "tensor": tensors,
             "weight": weights,
             "edge": edge_rows(self.model, self.propagation.signals, deep),
@@ -217,3 +217,10 @@ class Study(msgspec.Struct, frozen=True):
             found.extend(fresh)
             frontier.extend(fresh)
         return tuple(found[:TRAIL])
+
+
+def _consumed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows one after another, each let go of once it is written."""
+    rows.reverse()
+    while rows:
+        yield rows.pop()
