@@ -259,7 +259,7 @@ def test_reader_gone(folder: Path) -> None:
         assert process.wait() == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(folder: Path, number: int) -> None:
     """An interrupted run is code 2 and one line, writes nothing and leaves no worker."""
     script = folder / "slow.py"
