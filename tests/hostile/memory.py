@@ -81,7 +81,7 @@ def softmax_of_much(_: Path) -> onnx.ModelProto:
     return graph_model(*nodes, stored=stored, shape=(1, 1, 8))
 
 
-@case("m06", "analyse")
+@case("m06", "analyse", slow=True)
 def wide_convolution(_: Path) -> onnx.ModelProto:
     """A convolution of 7x7 from an image of 2,000 x 2,000 to 64 channels."""
     nodes = [
