@@ -351,3 +351,51 @@ def test_losses_without_a_zero_in_sight(dtype: str, target: str) -> None:
             for array in (np.array([number, number], kind), np.array([-number, number * 1], kind)):
                 found = statistics(stored(dtype, array.tobytes(), (2,)), target=limits)
                 check_lost(found, exactly(array), limits)
+
+
+AXES = [
+    (2, 9, 1 << 17),
+    (1, 3, (1 << 20) + 1),
+    (5, 1 << 20, 1),
+    (2, 1 << 19, 2),
+    (1, 1 << 21, 1),
+    (3, 1, 1 << 21),
+    (1, 9, 1 << 18),
+]
+
+
+@pytest.mark.parametrize("shape", AXES)
+def test_memory_is_bounded(shape: tuple[int, int, int]) -> None:
+    """No chunk is of more than 2^20 elements, whatever the shape; every element is in one, in order."""
+    position = 0
+    for span in moments.spans(int(np.prod(shape)), moments.Axes(*shape)):
+        assert span.start == position
+        assert span.count == int(np.prod(span.shape)) <= 1 << 20
+        position = span.stop
+    assert position == int(np.prod(shape))
+    assert max(span.count for span in moments.spans(position, None)) <= 1 << 17
+
+
+def test_kurtosis_of_a_million_values_is_of_all_of_them() -> None:
+    """Up to 2^20; of one more every second chunk is looked at."""
+    values = np.resize(np.array([-1.0, 1.0, 0.5], np.float32), (1 << 20) + 1)
+    values[1 << 17 : 1 << 18] *= 9  # the second chunk is unlike the others
+    wide = values.astype(np.float64)
+    fourth = [np.mean((part - part.mean()) ** 4) / part.var() ** 2 - 3 for part in (wide[:-1], wide[: 1 << 17])]
+    assert statistics(stored("float32", values[:-1].tobytes(), (1 << 20,))).kurtosis == pytest.approx(
+        fourth[0], rel=1e-6
+    )
+    sampled = statistics(stored("float32", values.tobytes(), ((1 << 20) + 1,)))
+    assert sampled.kurtosis == pytest.approx(fourth[1], rel=1e-3)
+    assert sampled.variance == pytest.approx(wide.var(), rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_two_equal_values_are_a_constant(dtype: str) -> None:
+    """One value is none, two different ones are not; where a value is missing nothing is said."""
+    every = edges(dtype)
+    finite = every[np.isfinite(every.astype(np.float64))]
+    for pair, constant in (([finite[1], finite[1]], True), ([finite[0], finite[-1]], False), ([finite[1]], False)):
+        array = np.array(pair, every.dtype)
+        assert statistics(stored(dtype, packed(array, dtype), array.shape)).constant is constant
+        check(array, dtype, array.shape)

@@ -269,7 +269,11 @@ def _evaluated(tree: ast.Module, path: Path, module: ModuleType) -> dict[str, An
     return {
         name: value
         for name, value in scratch.items()
-        if not name.startswith("__") and _is_plain(value) and name in vars(module) and vars(module)[name] != value
+        if not name.startswith("__")
+        and _is_plain(value)
+        and getattr(value, "__module__", "") != module.__name__  # a class of the module's own is another each time
+        and name in vars(module)
+        and vars(module)[name] != value
     }
 
 
