@@ -20,6 +20,7 @@ HOMOGENEOUS = frozenset(
      "Gather", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "Resize", "Upsample", "DepthToSpace", "SpaceToDepth",
      "Abs", "Conv", "ConvTranspose", "Gemm", "MatMul", "FusedMatMul", "Add", "Sub", "Sum", "Pad", "Mul", "Div"}
 )  # fmt: skip
+LONGEST = 10  # steps from a value to its root mean square
 SHAPES = frozenset({"Shape", "Size"})
 VERY_NEGATIVE = -1e4
 ENDS = frozenset({"Softmax", "LogSoftmax", "TopK", "ReduceMax", "Max", "Where", "ArgMax"})
@@ -95,10 +96,23 @@ def _variances(index: Index) -> frozenset[str]:
             centred = index.producer.get(numerator)
             if centred is not None and centred.op == "Sub":
                 found.add(centred.inputs[0])
+            found.update(_between(numerator, denominator, index))
         norm = index.producer.get(denominator)
         if norm is not None and norm.op in {"ReduceL2", "ReduceL1"} and norm.inputs[0] == numerator:
             found.add(numerator)
     return frozenset(found)
+
+
+def _between(value: str, deviation: str, index: Index) -> list[str]:
+    """What a written-out normalisation computes on the way to its deviation: squares, their mean, its root."""
+    found: list[str] = []
+    while deviation != value and len(found) < LONGEST:
+        node = index.producer.get(deviation)
+        if node is None or node.op == "Sub":  # the value once more
+            break
+        found.append(deviation)
+        deviation = next((item for item in node.inputs if item and item not in index.constants), value)
+    return found
 
 
 def _behind_root(name: str, index: Index) -> str | None:

@@ -132,7 +132,7 @@ class Run(msgspec.Struct):
     draws: int
     float_type: npt.DTypeLike = np.float64
     max_elements: int = 1 << 26  # of one array, draws included
-    max_constant: int = 1 << 62  # elements of one array that does not depend on the input
+    max_constant: int = 1 << 26  # elements of one array that does not depend on the input
     max_constants: float = float("inf")  # elements of all such arrays that are made
     max_bytes: float = float("inf")  # of all values held at once
     max_work: float = float("inf")  # multiply-adds after which the run is given up

@@ -188,4 +188,4 @@ def test_budget_ends_the_work(case: Case) -> None:
     with pytest.raises(NotComputed):
         apply(case, arrays, Run(DRAWS, np.float32, max_work=10))
     with pytest.raises(NotComputed):
-        apply(case, arrays, Run(DRAWS, np.float32, max_elements=5))
+        apply(case, arrays, Run(DRAWS, np.float32, max_elements=5, max_constant=5))
