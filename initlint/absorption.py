@@ -104,13 +104,16 @@ def _variances(index: Index) -> frozenset[str]:
 
 
 def _between(value: str, deviation: str, index: Index) -> list[str]:
-    """What a written-out normalisation computes on the way to its deviation: squares, their mean, its root."""
+    """What a written-out normalisation computes on the way to its deviation, and nobody else reads: squares, their mean, its root."""
     found: list[str] = []
-    while deviation != value and len(found) < LONGEST:
+    steps = 0
+    while deviation != value and steps < LONGEST:
         node = index.producer.get(deviation)
         if node is None or node.op == "Sub":  # the value once more
             break
-        found.append(deviation)
+        if len(index.consumers.get(deviation, ())) == 1:
+            found.append(deviation)
+        steps += 1
         deviation = next((item for item in node.inputs if item and item not in index.constants), value)
     return found
 

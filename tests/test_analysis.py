@@ -88,6 +88,23 @@ def test_a_norm_absorbs_what_lies_before_it() -> None:
         )
 
 
+def test_squares_that_leave_their_normalisation_are_judged() -> None:
+    """The squares of a written-out normalisation are its own affair only while nobody else reads them."""
+    rng = np.random.Generator(np.random.Philox(2))
+    weights = {
+        "a": (rng.standard_normal((64, 64)) * 100).astype(np.float32),
+        "b": (rng.standard_normal((64, 64)) * 0.125).astype(np.float32),
+        "eps": np.float32(1e-5),
+    }
+    text = """g (float[4,64] x) => (float[4,64] y) {
+        h = MatMul(x, a) m = ReduceMean <axes = [-1]> (h) c = Sub(h, m) q = Mul(c, c) v = ReduceMean <axes = [-1]> (q)
+        e = Add(v, eps) r = Sqrt(e) n = Div(c, r) k = MatMul(n, b) y = Add(k, q) }"""
+    report = initlint.check(model_of(text, weights, opset=17), phase="init")
+    absorbed = {row["name"]: row["absorbed"] for row in report.facts.query("SELECT name, absorbed FROM tensor")}
+    assert (absorbed["q"], absorbed["v"], absorbed["r"]) == (0, 1, 1)
+    assert not report.ok
+
+
 def test_a_mask_is_no_signal() -> None:
     """Minus infinity that reaches only a softmax is left out of every scale and format rule."""
     mask = np.triu(np.full((8, 8), -np.inf, np.float32), 1)
